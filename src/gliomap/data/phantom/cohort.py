@@ -1,0 +1,174 @@
+"""The phantom cohort: generated brain-tumour MRI, written in parallel, resumable, the same bytes every time."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from multiprocessing.connection import wait
+from pathlib import Path
+
+from gliomap import files, run
+from gliomap.data.phantom import atlas
+from gliomap.data.phantom.settings import Knobs, PhantomSettings
+from gliomap.data.phantom.subject import make_subject
+from gliomap.data.phantom.writer import case_name, is_whole, write_case
+from gliomap.errors import UserError
+
+VERSION = "1.0"
+CARD = "dataset.json"
+GIB = str(1 << 30)
+ENVIRONMENT = {  # of the workers: one BLAS thread each; freed volumes stay with the process (glibc; 7 % of the time)
+    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": GIB, "MALLOC_TRIM_THRESHOLD_": GIB,
+}  # fmt: skip
+NOTICE = (
+    "Copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill "
+    "University. Permission to use, copy, modify, and distribute this software and its documentation for any purpose and "
+    "without fee is hereby granted, provided that the above copyright notice appear in all copies. The authors and McGill "
+    "University make no representations about the suitability of this software for any purpose. It is provided \"as is\" "
+    "without express or implied warranty. The authors are not responsible for any data loss, equipment damage, property "
+    "loss, or injury to subjects or patients resulting from the use or misuse of this software package."
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that one case depends on, but the code."""
+
+    seed: int
+    index: int
+    voxel: int
+    tumour: bool
+    knobs: Knobs
+
+    def identity(self) -> str:
+        """Names the bytes of this case: arguments, code and template."""
+        return run.fingerprint({"job": asdict(self), "code": _code(), "template": atlas.file_name()})
+
+
+def generate(root: Path, settings: PhantomSettings, seed: int, workers: int) -> list[str]:
+    """Write the cohort to `root` and return the case names in order (`Phantom_001`, ...).
+
+    Same seed and settings give the same bytes for any subset and any number of `workers` (processes). Whole cases are kept:
+    a killed run goes on, a larger cohort reuses the smaller one. `root` must be absent, empty or an earlier cohort of this
+    function; cases that no longer belong to it are removed. Raises UserError.
+    """
+    if settings.healthy > settings.subjects:
+        raise UserError(
+            f"params.yaml: phantom.healthy is {settings.healthy}, expected at most phantom.subjects ({settings.subjects})"
+        )
+    _require_own(root)
+    diseased = settings.subjects - settings.healthy
+    jobs = [Job(seed, i, settings.voxel, i <= diseased, settings.knobs) for i in range(1, settings.subjects + 1)]
+    names = [case_name(job.index) for job in jobs]
+    files.write_json(root / CARD, _card(settings, seed, names))
+    _remove_strangers(root, names)
+    missing = [job for job in jobs if not is_whole(root / case_name(job.index), job.identity())]
+    if missing:
+        _write_all(root, missing, min(workers, len(missing)))
+    return names
+
+
+def _card(settings: PhantomSettings, seed: int, names: list[str]) -> dict:
+    return {
+        "name": "gliomap phantom", "generated": True, "generator_version": VERSION, "seed": seed,
+        "settings": asdict(settings), "cases": names, "template": "ICBM 2009a Nonlinear Symmetric, as bundled with nilearn",
+        "statement": "Generated images of nobody: neither patients nor a reproduction of any published data set.",
+        "notice": NOTICE,
+    }  # fmt: skip
+
+
+def _require_own(root: Path) -> None:
+    """UserError unless `root` is absent, empty, or was written by `generate`."""
+    if not root.is_dir() or not any(root.iterdir()):
+        return
+    card = root / CARD
+    if not card.is_file() or files.read_json(card).get("generated") is not True:
+        raise UserError(
+            f"{root}: found files but no {CARD} of a generated cohort; name an empty folder (nothing was written)"
+        )
+
+
+def _remove_strangers(root: Path, names: list[str]) -> None:
+    """Remove the generator's own cases that are not in `names` (from an earlier, larger cohort)."""
+    for folder in root.glob("Phantom_*"):
+        if folder.is_dir() and folder.name not in names:
+            shutil.rmtree(folder)
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """md5 of this package's modules."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _write_all(root: Path, jobs: list[Job], workers: int) -> None:
+    template = atlas.cached(run.work() / "cache")
+    with _environment(), _pool(workers) as pool:
+        futures = [pool.submit(_make, root, job, job.identity(), template) for job in jobs]
+        try:
+            for future in run.progress(as_completed(futures), total=len(futures), label="phantom", unit="case"):
+                future.result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"{root}: a generating process was ended from outside, most likely for memory (each needs about 0.8 GB); "
+                "finished cases are kept, run again with a smaller GLIOMAP_WORKERS"
+            ) from error
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Fresh processes (safe where threads or CUDA run already); pending cases are dropped if the block fails."""
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_follow_parent)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Processes started in this block inherit ENVIRONMENT."""
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    os.environ.update(ENVIRONMENT)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _follow_parent() -> None:
+    """Leave interrupts to the parent process, and end with it however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+
+
+@lru_cache(maxsize=1)
+def _atlas(path: Path) -> atlas.Atlas:
+    return atlas.load(path)
+
+
+def _make(root: Path, job: Job, identity: str, template: Path) -> None:
+    """Generate and write one case (in a worker process)."""
+    volumes, drawn = make_subject(_atlas(template), job.seed, job.index, job.voxel, job.tumour, job.knobs)
+    record = {"identity": identity, "generated": True, "generator_version": VERSION, "seed": job.seed, **drawn}
+    write_case(root / case_name(job.index), volumes, job.voxel, record)
