@@ -1,0 +1,68 @@
+"""Which methods there are, what to call them, and what `evaluate` found for each: the rows of every table and figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gliomap import params
+from gliomap.errors import UserError
+from gliomap.files import read_json
+
+Numbers = Mapping[str, float | None]  # of metrics/<method>.json; None where a number does not exist
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method of conf/graph.yaml.
+
+    key: its name in every path. name, supervision: as tables show them. modalities: those of its `pair`, in that order.
+    models: folders below models/ that its inference needs.
+    """
+
+    key: str
+    name: str
+    supervision: str
+    modalities: tuple[str, ...]
+    models: tuple[str, ...]
+
+
+def entries(graph: Path) -> list[Entry]:
+    """The methods of the graph file, in its order. UserError if it has none, or one without its keys."""
+    methods = params.load(graph).get("methods")
+    if not isinstance(methods, dict) or not methods:
+        raise UserError(f"{graph}: found no methods, expected a mapping `methods`; see docs/extending.md")
+    return [_entry(key, value, graph) for key, value in methods.items()]
+
+
+def _entry(key: str, value: Any, graph: Path) -> Entry:
+    if not isinstance(value, dict):
+        raise UserError(f"{graph}: methods.{key} is {value!r}, expected keys such as module and pair; see docs/extending.md")
+    needs = dict.fromkeys(need for need in value.get("needs", []) if need.startswith("models/"))
+    return Entry(
+        key=key,
+        name=str(value.get("name", key)),
+        supervision=str(value.get("supervision", "not stated")),
+        modalities=tuple(str(value.get("pair") or "").replace("-", " ").split()),
+        models=tuple(need.removeprefix("models/") for need in needs),
+    )
+
+
+def metrics(folder: Path, keys: Iterable[str]) -> dict[str, Numbers]:
+    """The numbers of each method in `folder`/<key>.json. UserError if a file is missing, or is no mapping of numbers."""
+    found = {}
+    for key in keys:
+        path = folder / f"{key}.json"
+        found[key] = read_json(path)
+        if not isinstance(found[key], dict) or not all(v is None or isinstance(v, int | float) for v in found[key].values()):
+            raise UserError(f"{path}: found something else than numbers by name; run `dvc repro -f evaluate@{key}`")
+    return found
+
+
+def need(numbers: Numbers, name: str, method: str) -> float | None:
+    """A metric that `evaluate` always writes. UserError if it is not there."""
+    if name not in numbers:
+        raise UserError(f"metrics/{method}.json: {name} is missing; run `dvc repro -f evaluate@{method}`")
+    return numbers[name]

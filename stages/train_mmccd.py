@@ -1,0 +1,38 @@
+"""Train MMCCD's f: x -> y on healthy slices: `python stages/train_mmccd.py flair-t2 --recipe common`."""
+
+import argparse
+from pathlib import Path
+
+from gliomap import run
+from gliomap.data.slices import Slices
+from gliomap.device import Compute
+from gliomap.methods.mmccd import Diffusion, Follow, MmccdTrain, Training
+from gliomap.nets.unet import UNetShape
+from gliomap.scorer import parse_pair
+from gliomap.train import Job, train_model
+
+
+def main(argv: list[str]) -> None:
+    """models/mmccd/<x-y>/ and metrics/cost/train-mmccd-<x-y>.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pair", help="modalities x-y: y is generated from x")
+    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    arguments = parser.parse_args(argv)
+    own = {"mmccd.follow": Follow, "mmccd.net": UNetShape, "mmccd.diffusion": Diffusion, "mmccd.train": MmccdTrain}
+    with run.stage({"seed": int, "compute": Compute, **own}) as p:
+        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        pair = parse_pair(arguments.pair, slices.modalities)
+        settings = (p["mmccd.net"], p["mmccd.diffusion"], p["mmccd.train"])
+        train_model(
+            Job(arguments.pair, p["seed"], p),
+            lambda: Training(pair, slices.images.shape[-1], settings, p["mmccd.follow"]),
+            slices,
+            slices.rows("train", tumour=False),
+            p["mmccd.train"],
+            p["compute"],
+            slices.rows("val", tumour=False),
+        )
+
+
+if __name__ == "__main__":
+    run.main(main)

@@ -1,0 +1,171 @@
+"""The DAG itself: what dvc.yaml declares is what the code does. DVC checks none of this."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from closure import closure
+from ruamel.yaml import YAML
+
+from gliomap import run
+
+pytestmark = pytest.mark.pipeline
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = ROOT / "src" / "gliomap" / "methods"
+
+
+@pytest.fixture(scope="module")
+def stages():
+    """Every stage as DVC resolves it: {name: stage}."""
+    from dvc.repo import Repo
+
+    with Repo(str(ROOT)) as repo:
+        return {stage.addressing: stage for stage in repo.index.stages}
+
+
+def command(stage) -> tuple[Path, list[str]]:
+    words = [w for w in shlex.split(stage.cmd) if not re.fullmatch(r"[A-Z_]+=\S*", w)]
+    assert words[0] == "python"
+    return Path(words[1]), words[2:]
+
+
+def files_of(stage, kind: str) -> set[str]:
+    return {str(d) for d in getattr(stage, kind) if not getattr(d, "params", None) and "params" not in type(d).__name__.lower()}
+
+
+def method_module(argv: list[str]) -> list[Path]:
+    """The method's own file, which stages/infer.py imports by name."""
+    return [Path(f"src/gliomap/methods/{argv[i + 1]}.py") for i, word in enumerate(argv) if word == "--module"]
+
+
+class Captured(Exception):
+    pass
+
+
+def sections(script: Path, argv: list[str], monkeypatch) -> dict:
+    """The sections that the script hands to run.stage."""
+
+    def capture(asked):
+        raise Captured(asked)
+
+    spec = importlib.util.spec_from_file_location(f"stage_{script.stem}", ROOT / script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(run, "stage", capture)
+    with pytest.raises(Captured) as got:
+        module.main(argv)
+    return got.value.args[0]
+
+
+def test_every_stage_is_a_plain_script_with_a_description(stages):
+    assert len(stages) > 20
+    for name, stage in stages.items():
+        script, _ = command(stage)
+        assert script.parts[0] == "stages", name
+        assert (ROOT / script).is_file(), name
+        assert stage.desc, f"{name} has no desc"
+
+
+def test_deps_hold_the_import_closure(stages):
+    missing = {}
+    for name, stage in stages.items():
+        script, argv = command(stage)
+        declared = files_of(stage, "deps")
+        needed = closure(script, *method_module(argv))
+        absent = {f for f in needed if not any(f == d or f.startswith(d.rstrip("/") + "/") for d in declared)}
+        if absent:
+            missing[name] = sorted(absent)
+    assert not missing
+
+
+def test_deps_hold_no_code_that_is_not_imported(stages):
+    """infer@* share one list, so a method's may hold what another one imports, but never another one's own file."""
+    parsed = {name: command(stage) for name, stage in stages.items()}
+    modules = {m for _, argv in parsed.values() for m in method_module(argv)}
+    shared = closure(*modules) - {m.as_posix() for m in modules}
+    for name, stage in stages.items():
+        script, argv = parsed[name]
+        needed = closure(script, *method_module(argv)) | (shared if method_module(argv) else set())
+        idle = {d for d in files_of(stage, "deps") if d.endswith(".py") and d not in needed}
+        assert not idle, f"{name} would run again after a change that cannot matter: {sorted(idle)}"
+
+
+def test_declared_params_are_the_sections_the_script_reads(stages, monkeypatch):
+    for name, stage in stages.items():
+        script, argv = command(stage)
+        asked = set(sections(script, argv, monkeypatch)) - {"source"}
+        monkeypatch.undo()
+        declared = {key for d in stage.params for key in d.params if d.def_path.endswith("params.yaml")}
+        assert declared == asked, name
+        scale = {key for d in stage.params for key in d.params if "conf/scale" in d.def_path}
+        assert scale == {s for s in asked if has_auto(s)}, f"{name}: conf/scale keys"
+
+
+def has_auto(section: str) -> bool:
+    value = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
+    for key in section.split("."):
+        value = value[key]
+    return "auto" in leaves(value).values()
+
+
+def leaves(value, prefix="") -> dict:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {k: v for key, item in value.items() for k, v in leaves(item, f"{prefix}.{key}" if prefix else key).items()}
+
+
+def test_every_key_in_params_yaml_is_read_by_some_stage(stages):
+    keys = leaves(YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text()))
+    declared = {key for stage in stages.values() for d in stage.params for key in d.params if d.def_path.endswith("params.yaml")}
+    templated = {"data", "scale", "recipe"}  # they choose files and folders in dvc.yaml itself
+    other_recipes = {"preprocess"}  # one recipe runs at a time; test_preprocess reads them all
+    unread = {
+        k for k in keys
+        if k.split(".")[0] not in templated | other_recipes and not any(k == d or k.startswith(d + ".") for d in declared)
+    }  # fmt: skip
+    assert not unread
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "gpu", "paper"])
+def test_every_scale_fills_every_auto_and_nothing_else(scale):
+    yaml = YAML(typ="safe", pure=True)
+    auto = {k for k, v in leaves(yaml.load((ROOT / "params.yaml").read_text())).items() if v == "auto"}
+    given = set(leaves(yaml.load((ROOT / "conf" / "scale" / f"{scale}.yaml").read_text())))
+    assert given == auto
+
+
+def test_only_evaluation_may_read_test_masks_and_test_labels(stages):
+    allowed = ("evaluate@", "figures", "tables", "report")
+    for name, stage in stages.items():
+        secret = [d for d in files_of(stage, "deps") if re.search(r"(masks|labels)_test|slices/[^/]+$", d)]
+        assert not secret or name.startswith(allowed), f"{name} depends on {secret}"
+
+
+def test_training_reads_no_masks(stages):
+    for name, stage in stages.items():
+        if name.startswith("train_") and "ddmd" not in name:
+            assert not [d for d in files_of(stage, "deps") if "masks_" in d], name
+
+
+def test_inference_parameters_do_not_reach_a_training(stages):
+    for name, stage in stages.items():
+        if name.startswith(("train_", "preprocess", "download")):
+            keys = {key for d in stage.params for key in d.params}
+            assert not keys & {"mmccd", "mmccd.mask_stride", "infer", "calibrate", "evaluate", "postprocess"}, name
+
+
+def test_timings_live_in_files_of_their_own(stages):
+    for name, stage in stages.items():
+        for out in files_of(stage, "outs"):
+            if out.startswith("metrics/") and out.endswith(".json") and "/cost/" not in out:
+                path = ROOT / out
+                assert not path.is_file() or "seconds" not in path.read_text(), f"{name}: {out}"
+
+
+def test_metrics_and_plots_stay_in_git_and_big_outputs_do_not(stages):
+    for name, stage in stages.items():
+        for out in stage.outs:
+            in_git = str(out).startswith(("metrics/", "plots/"))
+            assert out.use_cache != in_git, f"{name}: {out}"

@@ -1,0 +1,131 @@
+"""Train and infer as the pipeline calls them, on a toy slice store: what is written, and that it is the same twice."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gliomap import files
+from gliomap.data.case import MODALITIES
+from gliomap.errors import UserError
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[1]
+SIZE, CASES, DEEP = 32, 6, 6
+
+
+def main(script: str, *argv: str) -> None:
+    spec = importlib.util.spec_from_file_location(f"stage_{script}", ROOT / "stages" / f"{script}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main([*argv, "--recipe", "common"])
+
+
+def write_store(folder: Path) -> None:
+    """Six cases of six slices; what inference may not see (masks, labels of val and test) is not there at all."""
+    rng = np.random.default_rng(0)
+    count = CASES * DEEP
+    folder.mkdir(parents=True)
+    images = rng.uniform(-1, 1, (count, len(MODALITIES), SIZE, SIZE)).astype(np.float16)
+    brain = np.zeros((count, SIZE, SIZE), np.uint8)
+    brain[:, 6:26, 8:24] = 1
+    np.save(folder / "images.npy", np.where(brain[:, None], images, np.float16(-1)))
+    np.save(folder / "brain.npy", brain)
+    np.save(
+        folder / "quantiles.npy",
+        np.linspace(-1, 1, 257, dtype=np.float32) + np.zeros((CASES, len(MODALITIES), 1), np.float32),
+    )
+    case = np.repeat(np.arange(CASES), DEEP)
+    index = pd.DataFrame({
+        "row": range(count), "case": [f"c{i}" for i in case], "patient": [f"p{i}" for i in case], "brain_px": 320,
+        "z": [80 + i % DEEP for i in range(count)], "split": np.array(["train"] * 4 + ["val", "test"])[case],
+    })  # fmt: skip
+    files.write_csv(folder / "index.csv", index)
+    for split in ("train", "val"):
+        rows = index.loc[index["split"] == split, "row"]
+        files.write_csv(
+            folder / f"labels_{split}.csv", pd.DataFrame({"row": rows, "tumour_px": 0, "tumour": (rows % 3 == 0) * 1})
+        )
+    files.write_json(folder / "recipe.json", {"modalities": MODALITIES, "pixel_mm": 6.0, "background": -1.0})
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project folder with trained models, at scale=smoke with fewer steps."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "conf", folder / "conf")
+    text = (ROOT / "params.yaml").read_text().replace("scale: laptop", "scale: smoke").replace("steps: auto", "steps: 3")
+    (folder / "params.yaml").write_text(text)
+    write_store(folder / "data" / "slices" / "common")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("GLIOMAP_WORK", str(folder / "work"))
+        main("train_translator", "flair-t2")
+        main("train_translator", "t2-flair")
+        main("train_mmccd", "flair-t2")
+        (folder / "data/slices/common/labels_val.csv").unlink()  # from here on nothing may ask for it
+        yield folder
+
+
+def infer(method: str, module: str, pair: str) -> dict[str, dict[str, np.ndarray]]:
+    main("infer", method, "--module", module, "--pair", pair)
+    return {split: files.read_npz(f"predictions/{method}/{split}.npz") for split in ("val", "test")}
+
+
+def test_training_writes_weights_curves_and_cost(project):
+    for name in ("translator/flair-t2", "translator/t2-flair", "mmccd/flair-t2"):
+        assert {p.name for p in (project / "models" / name).iterdir()} == {
+            "raw.safetensors",
+            "ema.safetensors",
+            "model.json",
+            "log.csv",
+        }
+        cost = json.loads((project / f"metrics/cost/train-{name.replace('/', '-')}.json").read_text())
+        assert cost["steps"] == 3
+    meta = json.loads((project / "models/mmccd/flair-t2/model.json").read_text())
+    assert meta["networks"]["mask_width"] == 4
+    assert meta["modalities"] == ["flair", "t2"]
+
+
+@pytest.mark.parametrize(
+    ("method", "module", "pair"),
+    [
+        ("mmccd", "mmccd", "flair-t2"),
+        ("cyclic_unet", "cyclic_unet", "flair-t2"),
+        ("threshold_t1", "threshold", "t1"),
+        ("random", "uniform", ""),
+    ],
+)
+def test_inference_writes_the_same_bytes_twice_and_scores_the_brain_only(project, method, module, pair):
+    found = infer(method, module, pair)
+    first = [files.md5(f"predictions/{method}/{split}.npz") for split in found]
+    infer(method, module, pair)
+    assert [files.md5(f"predictions/{method}/{split}.npz") for split in found] == first
+    brain = np.load(project / "data/slices/common/brain.npy")
+    for arrays in found.values():
+        n = len(arrays["rows"])
+        assert n >= 1
+        assert arrays["map"].shape == (n, SIZE, SIZE)
+        assert arrays["map"].dtype == arrays["image_score"].dtype == np.float32
+        assert np.isfinite(arrays["map"]).all()
+        assert np.abs(arrays["map"][brain[arrays["rows"]] == 0]).max() == 0
+        assert (arrays["image_score"] > 0).all()
+    cost = json.loads((project / f"metrics/cost/infer-{method}.json").read_text())
+    assert cost.keys() == {"seconds_per_slice", "evaluations_per_slice", "slices"}
+    assert (cost["evaluations_per_slice"] > 0) == (method in ("mmccd", "cyclic_unet"))
+
+
+def test_threshold_ranks_by_the_quantiles_of_the_volume(project):
+    arrays = infer("threshold_t1", "threshold", "t1")["test"]
+    image = np.load(project / "data/slices/common/images.npy")[arrays["rows"], 0].astype(np.float32)
+    inside = np.load(project / "data/slices/common/brain.npy")[arrays["rows"]] > 0
+    assert np.allclose(arrays["map"][inside], 1 - (image[inside] + 1) / 2, atol=1e-5)
+
+
+def test_a_method_that_is_not_trained_is_one_sentence(project):
+    with pytest.raises(UserError, match=r"models.mmccd.t2-flair.model\.json"):
+        main("infer", "mmccd", "--module", "mmccd", "--pair", "t2-flair")
