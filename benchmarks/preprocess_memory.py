@@ -101,9 +101,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             generate(Path(folder), count)
             rows += [in_own_process(folder, name, count, arguments.workers) for name in RECIPES]
+    describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    revision = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
     machine = {"cores": os.cpu_count(), "processor": platform.machine(), "versions": run.versions("numpy", "nibabel")}
     command = f"python benchmarks/preprocess_memory.py {' '.join(map(str, arguments.cases))} --workers {arguments.workers}"
-    files.write_json(Path(__file__).with_suffix(".json"), {"command": command, "machine": machine, "runs": rows})
+    report = {"command": command, "machine": machine, "revision": revision, "runs": rows}
+    files.write_json(Path(__file__).with_suffix(".json"), report)
 
 
 def in_own_process(folder: str, name: str, count: int, workers: int) -> dict:

@@ -212,6 +212,6 @@ def test_the_picture_is_the_same_every_time(written, tmp_path):
 
 
 def test_rows_of_the_picture_are_spread_evenly():
-    assert montage.spread(np.arange(10, 20), 4).tolist() == [10, 13, 16, 19]
+    assert montage.spread(np.arange(10, 20), 4).tolist() == [11, 13, 16, 18]
     assert montage.spread(np.array([7]), 4).tolist() == [7]
     assert montage.spread(np.array([], np.int64), 4).tolist() == []
