@@ -328,3 +328,6 @@ def test_scorer_is_built_from_the_stored_models(tmp_path):
     assert torch.allclose(scores.map, 0.25 * disk(2), atol=1e-5)  # untrained networks give 0
     with pytest.raises(UserError, match="t2-flair"):
         mmccd.scorer({"mmccd": P}, tmp_path, slices, torch.device("cpu"), "t2-flair")
+    gaps = dataclasses.replace(P, mask_stride=WIDTH + 1)
+    with pytest.raises(UserError, match=rf"mmccd\.mask_stride is {WIDTH + 1}, expected at most .* {WIDTH}"):
+        mmccd.scorer({"mmccd": gaps}, tmp_path, slices, torch.device("cpu"), "flair-t2")

@@ -239,11 +239,14 @@ class Cycle:
 
 
 def scorer(p: dict[str, Any], models: Path, slices: Slices, device: torch.device, pair: str) -> MmccdScorer:
-    """The trained f of x-y and g of y-x as a Scorer."""
+    """The trained f of x-y and g of y-x as a Scorer. UserError if the stripes would leave gaps."""
     own: Mmccd = p["mmccd"]
     x, y = parse_pair(pair, slices.modalities)
     size, which = slices.images.shape[-1], followed(own.weights, "weights", own.follow)
     trained, f = load(models / "mmccd" / f"{x}-{y}", "f", which, size, device)
+    if own.mask_stride > trained["mask_width"]:
+        found = f"{own.mask_stride}, expected at most the stripe's width {trained['mask_width']}"
+        raise UserError(f"params.yaml: mmccd.mask_stride is {found}, or pixels between stripes get no score; lower it")
     _, g = load(models / "translator" / f"{y}-{x}", "net", which, size, device)
     denoiser = Denoiser(f, Diffusion(**trained["diffusion"]).schedule(), target="x0")
     edge = followed(own.mask_edge, "mask_edge", own.follow)
