@@ -182,7 +182,7 @@ def test_more_healthy_than_subjects_is_refused(tmp_path):
 def test_process_that_dies_is_a_user_error_that_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(cohort, "_make", _die)
     with pytest.raises(UserError, match="smaller GLIOMAP_WORKERS"):
-        generate(tmp_path / "x", THREE, 2020, 1)
+        generate(tmp_path / "x", THREE, 2020, 2)
 
 
 def _die(*_):

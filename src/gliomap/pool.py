@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -18,21 +18,24 @@ from gliomap.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+NOTHING: Mapping[str, str] = {}
 AHEAD = 2  # items per process that may be under way or wait for their turn
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, environment: Mapping[str, str] = NOTHING
+) -> Iterator[Result]:
     """function(item) for each item, in the order of `items`, by fresh processes; one worker works in this process.
 
-    At most 2 x `workers` results exist at a time. Function and items must be picklable. Raises what the function
-    raises, and UserError if a process was ended from outside.
+    The processes have one BLAS thread each, and `environment` besides. At most 2 x `workers` results exist at a time.
+    Function and items must be picklable. Raises what the function raises, and UserError if a process was ended from outside.
     """
     if workers <= 1:
         yield from map(function, items)
         return
     waiting: deque[Future[Result]] = deque()
-    with _single_threaded(), _processes(workers) as pool:
+    with _set(ONE_THREAD | dict(environment)), _processes(workers) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
@@ -58,10 +61,10 @@ def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 @contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Processes started in this block use one BLAS thread each."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
+def _set(environment: Mapping[str, str]) -> Iterator[None]:
+    """Processes started in this block inherit `environment`."""
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
     try:
         yield
     finally:

@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from multiprocessing.connection import wait
+from functools import lru_cache, partial
 from pathlib import Path
 
 from gliomap import files, run
@@ -23,14 +14,13 @@ from gliomap.data.phantom.settings import Knobs, PhantomSettings
 from gliomap.data.phantom.subject import make_subject
 from gliomap.data.phantom.writer import case_name, is_whole, write_case
 from gliomap.errors import UserError
+from gliomap.pool import in_order
 
 VERSION = "1.0"
 CARD = "dataset.json"
 GIB = str(1 << 30)
-ENVIRONMENT = {  # of the workers: one BLAS thread each; freed volumes stay with the process (glibc; 7 % of the time)
-    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
-    "MALLOC_MMAP_THRESHOLD_": GIB, "MALLOC_TRIM_THRESHOLD_": GIB,
-}  # fmt: skip
+# of the workers: freed volumes stay with the process (glibc; 7 % of the time)
+ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": GIB, "MALLOC_TRIM_THRESHOLD_": GIB}
 NOTICE = (
     "Copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill "
     "University. Permission to use, copy, modify, and distribute this software and its documentation for any purpose and "
@@ -116,50 +106,9 @@ def _code() -> str:
 
 
 def _write_all(root: Path, jobs: list[Job], workers: int) -> None:
-    template = atlas.cached(run.work() / "cache")
-    with _environment(), _pool(workers) as pool:
-        futures = [pool.submit(_make, root, job, job.identity(), template) for job in jobs]
-        try:
-            for future in run.progress(as_completed(futures), total=len(futures), label="phantom", unit="case"):
-                future.result()
-        except BrokenProcessPool as error:
-            raise UserError(
-                f"{root}: a generating process was ended from outside, most likely for memory (each needs about 0.8 GB); "
-                "finished cases are kept, run again with a smaller GLIOMAP_WORKERS"
-            ) from error
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Fresh processes (safe where threads or CUDA run already); pending cases are dropped if the block fails."""
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_follow_parent)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _environment() -> Iterator[None]:
-    """Processes started in this block inherit ENVIRONMENT."""
-    before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    os.environ.update(ENVIRONMENT)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _follow_parent() -> None:
-    """Leave interrupts to the parent process, and end with it however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+    make = partial(_make, root, atlas.cached(run.work() / "cache"))
+    for _ in run.progress(in_order(make, jobs, workers, ENVIRONMENT), total=len(jobs), label="phantom", unit="case"):
+        pass
 
 
 @lru_cache(maxsize=1)
@@ -167,8 +116,8 @@ def _atlas(path: Path) -> atlas.Atlas:
     return atlas.load(path)
 
 
-def _make(root: Path, job: Job, identity: str, template: Path) -> None:
+def _make(root: Path, template: Path, job: Job) -> None:
     """Generate and write one case (in a worker process)."""
     volumes, drawn = make_subject(_atlas(template), job.seed, job.index, job.voxel, job.tumour, job.knobs)
-    record = {"identity": identity, "generated": True, "generator_version": VERSION, "seed": job.seed, **drawn}
+    record = {"identity": job.identity(), "generated": True, "generator_version": VERSION, "seed": job.seed, **drawn}
     write_case(root / case_name(job.index), volumes, job.voxel, record)
