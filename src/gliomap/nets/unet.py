@@ -43,6 +43,7 @@ class UNetConfig:
     scale_shift: bool = True  # the embedding scales and shifts the second norm (FiLM); else it is added before it
     resample: Literal["residual", "conv", "pool"] = "residual"  # what changes the resolution between levels
     classes: int | None = None  # labels 0..classes-1, and NULL
+    label_mlp: bool = True  # False: the table itself holds what is added to the time embedding (AnoFPDM spec 2.3)
     label_tokens: bool = False  # attention also looks at tokens made of the label (AnoFPDM spec 2.2, route 2)
     first_activation: bool = True  # False: no SiLU before a block's first and the last convolution (AnoFPDM D2)
 
@@ -203,6 +204,44 @@ class Stage(nn.ModuleList):
         return x
 
 
+def mlp(width: int) -> nn.Sequential:
+    """From the `width` channels of a sinusoid or label to the embedding's 4 * width."""
+    return nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, 4 * width))
+
+
+def stage(config: UNetConfig, c_in: int, level: int) -> Stage:
+    """A residual block to the level's channels, with attention where the level has it."""
+    channels = config.width * config.mult[level]
+    attention = [Attention(config, channels)] if config.sizes[level] in config.attention_px else []
+    return Stage([Residual(config, c_in, channels), *attention])
+
+
+def change(config: UNetConfig, channels: int, mode: str) -> nn.Module:
+    """What halves ("down") or doubles ("up") the resolution between two levels."""
+    if config.resample == "residual":
+        return Residual(config, channels, channels, mode)
+    return Resample(channels, mode, conv=config.resample == "conv")
+
+
+def encoder(config: UNetConfig) -> tuple[nn.ModuleList, list[int]]:
+    """(stages from fine to coarse, channels of the skip connections, the stem's first)."""
+    stages, skips = nn.ModuleList(), [config.width * config.mult[0]]
+    for level in range(len(config.mult)):
+        for _ in range(config.blocks):
+            stages.append(stage(config, skips[-1], level))
+            skips.append(config.width * config.mult[level])
+        if level < len(config.mult) - 1:
+            stages.append(Stage([change(config, skips[-1], "down")]))
+            skips.append(skips[-1])
+    return stages, skips
+
+
+def middle(config: UNetConfig) -> Stage:
+    """The blocks at the coarsest level, between encoder and decoder."""
+    c = config.width * config.mult[-1]
+    return Stage([Residual(config, c, c), Attention(config, c), Residual(config, c, c)])
+
+
 class UNet(nn.Module):
     """The network. Its output is exactly 0 before training."""
 
@@ -210,13 +249,13 @@ class UNet(nn.Module):
         super().__init__()
         self.config = config
         first = config.width * config.mult[0]
-        self.time = self._mlp() if config.time else None
-        self.label = nn.Embedding(config.classes, config.width) if config.classes else None
-        self.label_mlp = self._mlp() if config.classes else None
+        self.time = mlp(config.width) if config.time else None
+        entry = config.width if config.label_mlp else config.embedding
+        self.label = nn.Embedding(config.classes, entry) if config.classes else None
+        self.label_mlp = mlp(config.width) if config.classes and config.label_mlp else None
         self.stem = nn.Conv2d(config.in_channels, first, 3, padding=1)
-        self.encoder, skips = self._encoder(first)
-        c = skips[-1]
-        self.middle = Stage([Residual(config, c, c), Attention(config, c), Residual(config, c, c)])
+        self.encoder, skips = encoder(config)
+        self.middle = middle(config)
         self.decoder = self._decoder(skips)
         self.norm = nn.GroupNorm(config.groups, first)
         self.head = zeroed(nn.Conv2d(first, config.out_channels, 3, padding=1))
@@ -258,43 +297,16 @@ class UNet(nn.Module):
         if label is None:
             label = torch.full((count,), NULL, device=self.label.weight.device)
         known = label != NULL
-        return self.label_mlp(self.label(label.clamp_min(0))) * known[:, None]
-
-    def _mlp(self) -> nn.Sequential:
-        width = self.config.width
-        return nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, 4 * width))
-
-    def _stage(self, c_in: int, level: int) -> Stage:
-        """A residual block to the level's channels, with attention where the level has it."""
-        config = self.config
-        channels = config.width * config.mult[level]
-        attention = [Attention(config, channels)] if config.sizes[level] in config.attention_px else []
-        return Stage([Residual(config, c_in, channels), *attention])
-
-    def _change(self, channels: int, mode: str) -> nn.Module:
-        if self.config.resample == "residual":
-            return Residual(self.config, channels, channels, mode)
-        return Resample(channels, mode, conv=self.config.resample == "conv")
-
-    def _encoder(self, channels: int) -> tuple[nn.ModuleList, list[int]]:
-        """(stages, channels of the skip connections, the stem's first)."""
-        stages, skips = nn.ModuleList(), [channels]
-        for level in range(len(self.config.mult)):
-            for _ in range(self.config.blocks):
-                stages.append(self._stage(skips[-1], level))
-                skips.append(self.config.width * self.config.mult[level])
-            if level < len(self.config.mult) - 1:
-                stages.append(Stage([self._change(skips[-1], "down")]))
-                skips.append(skips[-1])
-        return stages, skips
+        e = self.label(label.clamp_min(0))
+        return (e if self.label_mlp is None else self.label_mlp(e)) * known[:, None]
 
     def _decoder(self, skips: list[int]) -> nn.ModuleList:
         """Stages from coarse to fine, each fed with the last output and one skip connection."""
         stages, skips, channels = nn.ModuleList(), list(skips), skips[-1]
         for level in reversed(range(len(self.config.mult))):
             for _ in range(self.config.blocks + 1):
-                stages.append(self._stage(channels + skips.pop(), level))
+                stages.append(stage(self.config, channels + skips.pop(), level))
                 channels = self.config.width * self.config.mult[level]
             if level:
-                stages[-1].append(self._change(channels, "up"))
+                stages[-1].append(change(self.config, channels, "up"))
         return stages
