@@ -76,7 +76,9 @@ def predict(scorer: Scorer, rows: np.ndarray, setting: Setting, label: str) -> t
         values = _joined(found, name)
         if values is not None:
             arrays[name] = values.astype(kind)
-    return arrays, _joined(found, "evaluations")
+    for name in found[0].extra:
+        arrays[name] = torch.cat([scores.extra[name] for scores in found]).numpy()
+    return arrays | getattr(scorer, "constants", {}), _joined(found, "evaluations")
 
 
 def cost(seconds: float, evaluations: np.ndarray) -> dict[str, float]:
@@ -93,7 +95,9 @@ def _score(scorer: Scorer, rows: np.ndarray, setting: Setting) -> Scores:
     """The scores of one batch, on the CPU."""
     with setting.fabric.autocast():
         scores = scorer.score(setting.batch(rows, scorer.modalities), setting.noise)
-    return Scores(**{f.name: None if (v := getattr(scores, f.name)) is None else v.cpu() for f in fields(Scores)})
+    own = {f.name: getattr(scores, f.name) for f in fields(Scores) if f.name != "extra"}
+    extra = {name: value.cpu() for name, value in scores.extra.items()}
+    return Scores(**{name: value if value is None else value.cpu() for name, value in own.items()}, extra=extra)
 
 
 def _joined(found: list[Scores], name: str) -> np.ndarray | None:

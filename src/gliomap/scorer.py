@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from torch import Tensor
@@ -23,6 +23,7 @@ class Scores:
     reconstruction: float32 (B, H, W), the slice as the method thinks it should be; None if it has no such thing.
     mask: bool (B, H, W), the method's own segmentation; None if it leaves that to a threshold.
     image: float32 (B,), higher = rather a slice with tumour; None if that is left to a summary of the map.
+    extra: further arrays (B, ...) for the predictions file, which only the method's own stages know.
     """
 
     map: Tensor
@@ -30,12 +31,14 @@ class Scores:
     reconstruction: Tensor | None = None
     mask: Tensor | None = None
     image: Tensor | None = None
+    extra: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Scorer(Protocol):
     """A method ready for inference. Its result for a slice depends on slice, seed and weights only, not on the batch."""
 
     modalities: tuple[str, ...]  # channels of Batch.images that it reads, in this order
+    # `constants: dict[str, ndarray]`, if there is one, goes into the predictions file as it is
 
     def score(self, batch: Batch, noise: Noise) -> Scores:
         """The scores of the batch's slices."""

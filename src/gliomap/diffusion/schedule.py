@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gliomap.errors import UserError
+from gliomap.params import number
 
 CLEAN = -1  # the time at which alpha = 1, sigma = 0; any negative time is clean
 RHO = 7.0  # of the "karras" spacing (Karras et al. 2022, Eq. 5)
@@ -103,6 +104,19 @@ class VP:
         i = torch.arange(steps)
         times = ((above - 1 + share).round().long() - i).cummax(0).values + i
         return torch.minimum(times, self.T - steps + i)
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """A section `diffusion` of params.yaml: linear betas."""
+
+    steps: int = number(min=2)  # T, noise levels
+    beta_min: float = number(min=0, max=1)  # variance of the first level's noise
+    beta_max: float = number(min=0, max=1)  # and of the last one's
+
+    def schedule(self) -> VP:
+        """The noise schedule."""
+        return VP(self.steps, self.beta_min, self.beta_max)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from gliomap.data.slices import Slices
 from gliomap.diffusion import samplers
 from gliomap.diffusion.denoiser import Denoiser, Prediction
 from gliomap.diffusion.noise import Noise
-from gliomap.diffusion.schedule import VP
+from gliomap.diffusion.schedule import Diffusion
 from gliomap.errors import UserError
 from gliomap.methods.stripes import Stripes, every_stripe
 from gliomap.methods.translator import load, translate
@@ -64,19 +64,6 @@ class MmccdTrain(Train):
     mask_step: int = number(min=1)  # the stripe starts at multiples of it
     mask_edge: Literal["follow", "valid", "code"]  # valid: whole stripes only; code: also stripes cut off by the border
     mask_per: Literal["follow", "sample", "batch"]  # sample: each slice its own stripe; batch: one for all
-
-
-@dataclass(frozen=True)
-class Diffusion:
-    """Section `mmccd.diffusion` of params.yaml: linear betas."""
-
-    steps: int = number(min=2)  # T, noise levels
-    beta_min: float = number(min=0, max=1)  # variance of the first level's noise
-    beta_max: float = number(min=0, max=1)  # and of the last one's
-
-    def schedule(self) -> VP:
-        """The noise schedule."""
-        return VP(self.steps, self.beta_min, self.beta_max)
 
 
 @dataclass(frozen=True)

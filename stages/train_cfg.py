@@ -1,0 +1,37 @@
+"""Train the classifier-free denoiser on all slices with their labels: `python stages/train_cfg.py --recipe common`."""
+
+import argparse
+import hashlib
+from pathlib import Path
+
+import torch
+
+from gliomap import run
+from gliomap.data.slices import Slices
+from gliomap.device import Compute
+from gliomap.methods.cfg import Cfg, Training, slice_labels
+from gliomap.train import Job, train_model
+
+
+def main(argv: list[str]) -> None:
+    """models/cfg/all/ and metrics/cost/train-cfg-all.json. Reads slice labels, no masks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    arguments = parser.parse_args(argv)
+    with run.stage({"seed": int, "compute": Compute, "cfg": Cfg}) as p:
+        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        own, labels = p["cfg"], slice_labels(slices, ("train", "val"))
+        known = hashlib.blake2b(labels.tobytes(), digest_size=16).hexdigest()  # the checkpoint belongs to these labels
+        train_model(
+            Job("all", p["seed"], p | {"labels": known}),
+            lambda: Training(own, slices.images.shape[-1], torch.from_numpy(labels)),
+            slices,
+            slices.rows("train"),
+            own.train,
+            p["compute"],
+            slices.rows("val"),
+        )
+
+
+if __name__ == "__main__":
+    run.main(main)
