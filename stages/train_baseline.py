@@ -1,0 +1,63 @@
+"""Train a network of the restoring baselines: `python stages/train_baseline.py gauss --recipe common`."""
+
+import argparse
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gliomap import run
+from gliomap.contract import Method, Train
+from gliomap.data.slices import Slices
+from gliomap.device import Compute
+from gliomap.diffusion.schedule import Diffusion
+from gliomap.diffusion.simplex import Simplex
+from gliomap.methods.cfg import slice_labels
+from gliomap.methods.restoration_training import Guided, Label, NoisyClassifier, Unconditional
+from gliomap.nets.unet import UNetShape
+from gliomap.train import Job, train_model
+
+DENOISER = {"ddpm.net": UNetShape, "ddpm.diffusion": Diffusion}
+SECTIONS: dict[str, dict[str, Any]] = {
+    "gauss": {**DENOISER, "ddpm.train": Train},
+    "simplex": {**DENOISER, "simplex.noise": Simplex, "simplex.train": Train},
+    "guided": {**DENOISER, "guided.label": Label, "guided.train": Train},
+    "classifier": {"ddpm.diffusion": Diffusion, "classifier.net": UNetShape, "classifier.train": Train},
+}
+
+
+def method(name: str, p: dict[str, Any], image_size: int, labels: torch.Tensor) -> Method:
+    """What is trained under that name."""
+    if name == "classifier":
+        return NoisyClassifier(p["classifier.net"], p["ddpm.diffusion"], image_size, labels)
+    common = (p["ddpm.net"], p["ddpm.diffusion"], image_size)
+    return Guided(*common, labels, p["guided.label"]) if name == "guided" else Unconditional(*common, p.get("simplex.noise"))
+
+
+def main(argv: list[str]) -> None:
+    """models/ddpm/{gauss,simplex}/ or models/{guided,classifier}/all/, and metrics/cost/train-*.json. Reads no masks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=SECTIONS)
+    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    arguments = parser.parse_args(argv)
+    name, own = arguments.name, SECTIONS[arguments.name]
+    with run.stage({"seed": int, "compute": Compute, **own}) as p:
+        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        healthy = name in ("gauss", "simplex")
+        labels = slice_labels(slices, ("train", "val"))
+        known = {} if healthy else {"labels": hashlib.blake2b(labels.tobytes(), digest_size=16).hexdigest()}
+        rows, held_out = (slices.rows(split, tumour=False if healthy else None) for split in ("train", "val"))
+        train_model(
+            Job(name if healthy else "all", p["seed"], p | known),
+            lambda: method(name, p, slices.images.shape[-1], torch.from_numpy(labels)),
+            slices,
+            rows,
+            next(p[section] for section in own if section.endswith(".train")),
+            p["compute"],
+            held_out,
+        )
+
+
+if __name__ == "__main__":
+    run.main(main)
