@@ -4,17 +4,22 @@ from pathlib import Path
 
 from gliomap import run
 from gliomap.files import write_csv, write_text
-from gliomap.scoring import costs, leaderboard, papers, tables
+from gliomap.scoring import costs, leaderboard, mixed_table, papers, tables
 
+GRAPH = Path("conf/graph.yaml")
 METRICS, OUT = Path("metrics"), Path("metrics/tables")
 
 
 def main(argv: list[str]) -> None:
-    """metrics/tables/{mmccd_table1,summary,cost}.{csv,md} from metrics/*.json and metrics/cost/. Takes no arguments."""
+    """metrics/tables/*.{csv,md} from metrics/*.json, metrics/mixed/*.json and metrics/cost/*.json. Takes no arguments.
+
+    mmccd_table1, summary, cost; and anofpdm_table1, if the graph has rows for it.
+    """
     with run.stage({"data": str, "recipe": str, "scale": str, "evaluate.confidence": float}) as p:
         setup = tables.Setup(p["data"], p["recipe"], p["scale"], p["evaluate.confidence"])
-        entries = leaderboard.entries(Path("conf/graph.yaml"))
+        entries = leaderboard.entries(GRAPH)
         metrics = leaderboard.metrics(METRICS, [entry.key for entry in entries])
+        in_mixed = mixed_table.metrics(mixed_table.keys(GRAPH))
         paper = papers.read(Path("conf/papers/mmccd.yaml"))
         rows = papers.rows(paper, entries, metrics)
         write_csv(OUT / "mmccd_table1.csv", papers.frame(paper, rows))
@@ -24,6 +29,10 @@ def main(argv: list[str]) -> None:
         cost = costs.frame(entries, METRICS / "cost")
         write_csv(OUT / "cost.csv", cost)
         write_text(OUT / "cost.md", costs.text(cost, setup))
+        if in_mixed:
+            anofpdm = mixed_table.read(Path("conf/papers/anofpdm.yaml"))
+            write_csv(OUT / "anofpdm_table1.csv", mixed_table.frame(anofpdm, in_mixed))
+            write_text(OUT / "anofpdm_table1.md", mixed_table.text(anofpdm, in_mixed, setup))
     best = tables.ranked(entries, metrics)[0]
     run.log(f"tables: {len(entries)} methods, highest Dice {best.name}; {OUT}/summary.md")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from gliomap.params import number
 from gliomap.scoring import masks
 from gliomap.scoring.masks import Postprocess
 
+CASE_WIDTH = 16  # characters of a case name on one line
 SMALLEST = 0.1  # quantile of tumour area of the last tumour slice: below it are slices with a handful of pixels
 
 
@@ -90,7 +92,8 @@ def describe(scores: pd.DataFrame, position: int) -> str:
     """Label of a row: case, slice and tumour area."""
     row = scores.loc[position]
     area = f"tumour {row['tumour_mm2'] / 100:.1f} cm²" if row["tumour"] else "no tumour"
-    return f"{row['case']}\nz = {row['z']:.0f} mm\n{area}"
+    case = textwrap.fill(str(row["case"]), CASE_WIDTH)
+    return f"{case}\nz = {row['z']:.0f} mm\n{area}"
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def _predictions(path: Path, index: pd.DataFrame, image: tuple[int, int]) -> dic
     wanted = {"rows", "map", "image_score"}
     if missing := sorted(wanted - set(found)):
         raise UserError(f"{path}: found no {', '.join(missing)}, expected {', '.join(sorted(wanted))}; {AGAIN}")
-    _check_rows(path, found["rows"], index)
+    check_rows(path, found["rows"], index)
     n = len(found["rows"])
     for name, shape in {"map": (n, *image), "image_score": (n,), "mask": (n, *image)}.items():
         if name in found and found[name].shape != shape:
@@ -85,7 +85,7 @@ def _predictions(path: Path, index: pd.DataFrame, image: tuple[int, int]) -> dic
     return found
 
 
-def _check_rows(path: Path, rows: np.ndarray, index: pd.DataFrame) -> None:
+def check_rows(path: Path, rows: np.ndarray, index: pd.DataFrame) -> None:
     """Ascending rows of the split, from each of its cases: a method may skip slices by infer.slice_step, not a patient."""
     if rows.ndim != 1 or (np.diff(rows) <= 0).any():
         raise UserError(f"{path}: rows are not in ascending order, expected those of index.csv; {AGAIN}")

@@ -40,7 +40,8 @@ def entries(graph: Path) -> list[Entry]:
 def _entry(key: str, value: Any, graph: Path) -> Entry:
     if not isinstance(value, dict):
         raise UserError(f"{graph}: methods.{key} is {value!r}, expected keys such as module and pair; see docs/extending.md")
-    needs = dict.fromkeys(need for need in value.get("needs", []) if need.startswith("models/"))
+    folders = (need for need in value.get("needs", []) if need.startswith("models/") and not need.endswith(".json"))
+    needs = dict.fromkeys(folders)
     return Entry(
         key=key,
         name=str(value.get("name", key)),

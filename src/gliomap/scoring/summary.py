@@ -144,7 +144,7 @@ def _pooled(numbers: Numbers, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
     places["whole_image"] = (inputs.maps * inputs.region, whole)
     result = []
     for name, (scores, where) in places.items():
-        total, by_patient = _histograms(scores, inputs.truth, where, numbers.resamples)
+        total, by_patient = histograms(scores, inputs.truth, where, numbers.resamples)
         samples = numbers.resamples.areas(by_patient)
         numbers.put(f"auprc_pooled_{name}", total.average_precision(), samples[0])
         numbers.put(f"auroc_pooled_{name}", total.auroc(), samples[1])
@@ -154,7 +154,7 @@ def _pooled(numbers: Numbers, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
     return result[0].curve()
 
 
-def _histograms(
+def histograms(
     scores: np.ndarray, truth: np.ndarray, where: np.ndarray, resamples: bootstrap.Resamples
 ) -> tuple[Histogram, Histogram]:
     """Of all pixels `where`, and a coarser one for each patient (patients, groups)."""
