@@ -139,7 +139,7 @@ def test_every_scale_fills_every_auto_and_nothing_else(scale):
 
 
 def test_only_evaluation_may_read_test_masks_and_test_labels(stages):
-    allowed = ("evaluate@", "figures", "tables", "report")
+    allowed = ("evaluate@", "evaluate_mixed@", "figures", "tables", "report")
     for name, stage in stages.items():
         secret = [d for d in files_of(stage, "deps") if re.search(r"(masks|labels)_test|slices/[^/]+$", d)]
         assert not secret or name.startswith(allowed), f"{name} depends on {secret}"
@@ -151,11 +151,23 @@ def test_training_reads_no_masks(stages):
             assert not [d for d in files_of(stage, "deps") if "masks_" in d], name
 
 
+def test_calibration_from_image_labels_and_inference_read_no_masks(stages):
+    named = [name for name in stages if name.startswith(("calibrate_labels@", "infer@", "study_forward"))]
+    assert len(named) > 10
+    for name in named:
+        assert not [d for d in files_of(stages[name], "deps") if "masks_" in d], name
+
+
+INFERENCE = {
+    "mmccd", "mmccd.mask_stride", "anofpdm", "restoration", "mixed", "infer", "calibrate", "evaluate", "postprocess"
+}  # fmt: skip
+
+
 def test_inference_parameters_do_not_reach_a_training(stages):
     for name, stage in stages.items():
         if name.startswith(("train_", "preprocess", "download")):
             keys = {key for d in stage.params for key in d.params}
-            assert not keys & {"mmccd", "mmccd.mask_stride", "infer", "calibrate", "evaluate", "postprocess"}, name
+            assert not keys & INFERENCE, name
 
 
 def test_timings_live_in_files_of_their_own(stages):

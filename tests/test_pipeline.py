@@ -18,6 +18,9 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[1]
 TRAINING = "train_mmccd@flair-t2"
 WEIGHTS = Path("models/mmccd/flair-t2")
+COMPARED = (
+    "evaluate@mmccd", "evaluate@cyclic_unet", "evaluate@random", "evaluate_mixed@anofpdm_ddim", "evaluate_mixed@ddib",
+)  # fmt: skip
 
 
 def environment(work: Path) -> dict:
@@ -90,10 +93,12 @@ def test_killed_twice_a_training_ends_in_the_same_weights_and_all_metrics_agree(
     assert "continues from the checkpoint of step" in log
     for name in ("raw.safetensors", "ema.safetensors", "log.csv", "model.json"):
         assert files.md5(second.folder / WEIGHTS / name) == files.md5(first.folder / WEIGHTS / name), name
-    second.dvc("repro")
-    for path in sorted((first.folder / "metrics").rglob("*")):
-        if path.is_file() and "cost" not in path.relative_to(first.folder).as_posix():
-            assert path.read_bytes() == (second.folder / path.relative_to(first.folder)).read_bytes(), path.name
+    second.dvc("repro", *COMPARED)
+    found = [path.relative_to(second.folder) for path in sorted((second.folder / "metrics").rglob("*.json"))]
+    compared = [path for path in found if "cost" not in path.parts]
+    assert len(compared) == len(COMPARED) + 1  # and cohort.json
+    for path in compared:
+        assert (second.folder / path).read_bytes() == (first.folder / path).read_bytes(), path
 
 
 def kill_during_training(copy: Copy, checkpoints: int) -> None:
@@ -128,6 +133,13 @@ def test_an_inference_parameter_reruns_inference_and_what_follows_only(first):
     diff = first.dvc("metrics", "diff", "--md")
     assert "evaluations_per_slice" in diff
     assert "seconds_per_slice" in diff
+
+
+def test_a_guidance_weight_reruns_the_forward_process_and_what_follows_only(first):
+    output = first.dvc("exp", "run", "-S", "anofpdm.w=1.2")
+    assert not [name for name in ran(output) if name.startswith(("train", "tune@", "preprocess", "download"))]
+    assert {"infer@anofpdm_ddpm", "infer@anofpdm_ddim", "calibrate_labels@anofpdm_ddim", "tables"} <= ran(output)
+    assert not {"infer@mmccd", "infer@ddib"} & ran(output)
 
 
 def test_a_training_parameter_reruns_its_training_only(first):
