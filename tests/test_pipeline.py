@@ -19,9 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TRAINING = "train_mmccd@flair-t2"
 WEIGHTS = Path("models/mmccd/flair-t2")
 RESULTS = ("dvc.lock", "metrics/", "plots/")  # of the default run, in git
-COMPARED = (
-    "evaluate@mmccd", "evaluate@cyclic_unet", "evaluate@random", "evaluate_mixed@anofpdm_ddim", "evaluate_mixed@ddib",
-)  # fmt: skip
+COMPARED = ("evaluate@mmccd", "evaluate_mixed@anofpdm_ddim")
 
 
 def environment(work: Path) -> dict:
