@@ -1,63 +1,18 @@
 """Train and infer as the pipeline calls them, on a toy slice store: what is written, and that it is the same twice."""
 
-import importlib.util
 import json
 import shutil
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from gliomap import files
-from gliomap.data.case import MODALITIES
 from gliomap.errors import UserError
+from stage_toys import ROOT, SHAPE, SIZE, main, stage_of, write_store
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[1]
-SIZE, CASES, DEEP = 32, 6, 6
-
-
-def stage_of(script: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"stage_{script}", ROOT / "stages" / f"{script}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def main(script: str, *argv: str) -> None:
-    stage_of(script).main([*argv, "--recipe", "common"])
-
-
-def write_store(folder: Path) -> None:
-    """Six cases of six slices; what inference may not see (masks, labels of val and test) is not there at all."""
-    rng = np.random.default_rng(0)
-    count = CASES * DEEP
-    folder.mkdir(parents=True)
-    images = rng.uniform(-1, 1, (count, len(MODALITIES), SIZE, SIZE)).astype(np.float16)
-    brain = np.zeros((count, SIZE, SIZE), np.uint8)
-    brain[:, 6:26, 8:24] = 1
-    np.save(folder / "images.npy", np.where(brain[:, None], images, np.float16(-1)))
-    np.save(folder / "brain.npy", brain)
-    np.save(
-        folder / "quantiles.npy",
-        np.linspace(-1, 1, 257, dtype=np.float32) + np.zeros((CASES, len(MODALITIES), 1), np.float32),
-    )
-    case = np.repeat(np.arange(CASES), DEEP)
-    index = pd.DataFrame({
-        "row": range(count), "case": [f"c{i}" for i in case], "patient": [f"p{i}" for i in case], "brain_px": 320,
-        "z": [80 + i % DEEP for i in range(count)], "split": np.array(["train"] * 4 + ["val", "test"])[case],
-    })  # fmt: skip
-    files.write_csv(folder / "index.csv", index)
-    for split in ("train", "val"):
-        rows = index.loc[index["split"] == split, "row"]
-        files.write_csv(
-            folder / f"labels_{split}.csv", pd.DataFrame({"row": rows, "tumour_px": 0, "tumour": (rows % 3 == 0) * 1})
-        )
-    files.write_json(folder / "recipe.json", {"modalities": MODALITIES, "pixel_mm": 6.0, "background": -1.0})
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A project folder with trained models, at scale=smoke with fewer steps."""
@@ -65,7 +20,7 @@ def project(tmp_path_factory):
     shutil.copytree(ROOT / "conf", folder / "conf")
     text = (ROOT / "params.yaml").read_text().replace("scale: laptop", "scale: smoke").replace("steps: auto", "steps: 3")
     (folder / "params.yaml").write_text(text)
-    write_store(folder / "data" / "slices" / "common")
+    write_store(folder / "data" / "slices" / "common", np.random.default_rng(0).uniform(-1, 1, SHAPE))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("GLIOMAP_WORK", str(folder / "work"))

@@ -1,58 +1,30 @@
 """Train, tune and infer the restoring baselines as the pipeline calls them, on a toy slice store at scale=smoke."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from gliomap import files
-from gliomap.data.case import MODALITIES
 from gliomap.errors import UserError
 from gliomap.methods.restoration import WAYS, needs
+from stage_toys import DEEP, ROOT, SHAPE, SIZE, main, write_store
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[1]
-SIZE, CASES, DEEP = 32, 6, 6
 MODELS = {"gauss": "ddpm/gauss", "simplex": "ddpm/simplex", "guided": "guided/all", "classifier": "classifier/all"}
 CALLS = {"anoddpm": 2, "anoddpm_simplex": 2, "ddim": 2, "ddim_clf": 4, "ddib": 6}  # level 0.2, 10 steps of 1000
 
 
-def main(script: str, *argv: str) -> None:
-    spec = importlib.util.spec_from_file_location(f"stage_{script}", ROOT / "stages" / f"{script}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main([*argv, "--recipe", "common"])
-
-
-def write_store(folder: Path) -> None:
-    """Six cases of six slices, every third with a bright square as tumour. No truth of the test slices is there at all."""
-    rng = np.random.default_rng(0)
-    count = CASES * DEEP
-    folder.mkdir(parents=True)
-    images = rng.uniform(-0.4, 0.1, (count, len(MODALITIES), SIZE, SIZE)).astype(np.float16)
-    brain = np.zeros((count, SIZE, SIZE), np.uint8)
-    brain[:, 6:26, 8:24] = 1
-    tumour = np.zeros_like(brain)
+def write_tumours(folder: Path) -> None:
+    """The toy store with a bright square as tumour in every third slice. No truth of the test slices is there at all."""
+    images = np.random.default_rng(0).uniform(-0.4, 0.1, SHAPE)
+    images[::3, :, 10:18, 10:18] = 0.9
+    index = write_store(folder, images)
+    tumour = np.zeros((len(index), SIZE, SIZE), np.uint8)
     tumour[::3, 10:18, 10:18] = 1
-    images[np.broadcast_to(tumour[:, None] > 0, images.shape)] = 0.9
-    np.save(folder / "images.npy", np.where(brain[:, None], images, np.float16(-1)))
-    np.save(folder / "brain.npy", brain)
-    case = np.repeat(np.arange(CASES), DEEP)
-    index = pd.DataFrame({
-        "row": range(count), "case": [f"c{i}" for i in case], "patient": [f"p{i}" for i in case], "brain_px": 320,
-        "z": [80 + i % DEEP for i in range(count)], "split": np.array(["train"] * 4 + ["val", "test"])[case],
-    })  # fmt: skip
-    files.write_csv(folder / "index.csv", index)
-    for split in ("train", "val"):
-        rows = index.loc[index["split"] == split, "row"]
-        labels = pd.DataFrame({"row": rows, "tumour_px": 0, "tumour": (rows % 3 == 0) * 1})
-        files.write_csv(folder / f"labels_{split}.csv", labels)
     np.save(folder / "masks_val.npy", tumour[index["split"] == "val"])
-    files.write_json(folder / "recipe.json", {"modalities": MODALITIES, "pixel_mm": 6.0, "background": -1.0})
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +34,7 @@ def project(tmp_path_factory):
     shutil.copytree(ROOT / "conf", folder / "conf")
     text = (ROOT / "params.yaml").read_text().replace("scale: laptop", "scale: smoke").replace("steps: auto", "steps: 3")
     (folder / "params.yaml").write_text(text.replace("slice_step: auto", "slice_step: 2"))
-    write_store(folder / "data" / "slices" / "common")
+    write_tumours(folder / "data" / "slices" / "common")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("GLIOMAP_WORK", str(folder / "work"))
