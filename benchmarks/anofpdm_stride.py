@@ -43,7 +43,7 @@ def measure(style: str, stride: int, slice_step: int, recipe: str) -> dict:
         folder = Path(name)
         prepare(folder, stride, slice_step)
         commands = (
-            ["infer", key, "--module", "anofpdm", "--pair", style], ["calibrate_labels", key], ["evaluate_mixed", key]
+            ["infer", "anofpdm", key, "--module", "anofpdm", "--pair", style], ["calibrate_labels", key], ["evaluate_mixed", key]
         )  # fmt: skip
         for script, *words in commands:
             command = [sys.executable, str(ROOT / "stages" / f"{script}.py"), *words, "--recipe", recipe]

@@ -1,38 +1,49 @@
-"""Find a method's threshold on the validation patients: `python stages/calibrate.py <method> --recipe common`."""
+"""Thresholds of a system's methods: `python stages/calibrate.py mmccd mmccd cyclic_unet --recipe common`."""
 
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from gliomap import run
 from gliomap.data.slices import Slices
 from gliomap.files import write_json
+from gliomap.place import Place
 from gliomap.scoring import inputs, thresholds
 from gliomap.scoring.masks import Postprocess
 from gliomap.scoring.thresholds import Calibrate
 
 
 def main(argv: list[str]) -> None:
-    """Write models/thresholds/<method>.json from the method's validation maps and the validation masks, and nothing else."""
+    """models/thresholds/<system>/<method>.json, from validation maps and validation masks and nothing else."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("method")
+    parser.add_argument("system")
+    parser.add_argument("methods", nargs="+")
     parser.add_argument("--recipe", required=True)
     args = parser.parse_args(argv)
+    places = [Place(args.system, method) for method in args.methods]
     with run.stage({"postprocess": Postprocess, "calibrate": Calibrate}) as p:
-        post, rule = p["postprocess"], p["calibrate"]
         slices = Slices.open(Path("data/slices") / args.recipe)
-        val = inputs.read(Path("predictions") / args.method / "val.npz", slices, "val", post)
-        found = thresholds.find(val, rule.rule, rule.candidates, post.component_px)
-        made_by = {"method": args.method, "recipe": args.recipe, **asdict(rule), "postprocess": asdict(post)}
-        population = {
-            "n_slices": len(val.tumour),
-            "n_tumour_slices": int(val.scored.sum()),
-            "n_patients": int(val.index["patient"].nunique()),
-        }
-        result = {"threshold": found.threshold, "dice_slice_tumour": round(found.dice, 6), "at_edge": found.at_edge}
-        write_json(Path("models/thresholds") / f"{args.method}.json", made_by | population | result)
-    n = population["n_tumour_slices"]
-    run.log(f"{args.method}: threshold {found.threshold:.6g}, validation Dice {found.dice:.4f} over {n} tumour slices")
+        found = {place: calibrate(place, slices, p["postprocess"], p["calibrate"]) for place in places}
+        for place, values in found.items():
+            write_json(place.threshold, values)
+    for place, values in found.items():
+        words = f"threshold {values['threshold']:.6g}, validation Dice {values['dice_slice_tumour']:.4f}"
+        run.log(f"{place.method}: {words} over {values['n_tumour_slices']} tumour slices")
+
+
+def calibrate(place: Place, slices: Slices, post: Postprocess, rule: Calibrate) -> dict[str, Any]:
+    """The threshold of one method, how it was found and on how many slices."""
+    val = inputs.read(place.predictions("val"), slices, "val", post)
+    found = thresholds.find(val, rule.rule, rule.candidates, post.component_px)
+    made_by = {"method": place.method, "recipe": slices.folder.name, **asdict(rule), "postprocess": asdict(post)}
+    population = {
+        "n_slices": len(val.tumour),
+        "n_tumour_slices": int(val.scored.sum()),
+        "n_patients": int(val.index["patient"].nunique()),
+    }
+    result = {"threshold": found.threshold, "dice_slice_tumour": round(found.dice, 6), "at_edge": found.at_edge}
+    return made_by | population | result
 
 
 if __name__ == "__main__":

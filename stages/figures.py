@@ -21,9 +21,9 @@ def main(argv: list[str]) -> None:
         settings, where = p["figures"], f"data {p['data']}, recipe {p['recipe']}, scale {p['scale']}"
         slices = Slices.open(Path("data/slices") / p["recipe"])
         entries = leaderboard.entries(Path("conf/graph.yaml"))
-        metrics = leaderboard.metrics(Path("metrics"), [e.key for e in entries])
-        scores = {e.key: gallery.read_scores(e.key) for e in entries}
-        curves = {e.key: read_csv(Path("scores/pr") / f"{e.key}.csv") for e in entries}
+        metrics = leaderboard.metrics(entries)
+        scores = {e.key: gallery.read_scores(e.place) for e in entries}
+        curves = {e.key: read_csv(e.place.curve) for e in entries}
         tables = {
             "dice_by_method": overview.dice_by_method(entries, scores),
             "dice_by_area": overview.dice_by_area(entries, metrics),
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
 
 def grid(entry: Entry, scores: pd.DataFrame, slices: Slices, settings: Figures, where: str) -> Figure:
     """The picture of one method, on the modality that its map belongs to."""
-    found = gallery.read(entry.key, scores)
+    found = gallery.read(entry.place, scores)
     chosen = gallery.choose(scores, settings.tumour_slices, settings.healthy_slices)
     modality = next((name for name in entry.modalities if name in slices.modalities), slices.modalities[-1])
     shown = gallery.examples(found, chosen, slices, modality)

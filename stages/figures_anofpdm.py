@@ -31,7 +31,8 @@ from gliomap.scoring.mixed_metrics import Truth
 from gliomap.scoring.summary import Evaluate
 
 METHOD = "anofpdm_ddim"
-PLOTS, PREDICTIONS = Path("plots/anofpdm"), Path("predictions")
+PLOTS = Path("plots/anofpdm")
+STUDY = Path("predictions/anofpdm/study_ddim.npz")
 SECTIONS = {"data": str, "scale": str, "seed": int, "mixed": Mixed, "evaluate": Evaluate, "figures": Figures}
 
 
@@ -44,7 +45,7 @@ def main(argv: list[str]) -> None:
         where = f"data {p['data']}, recipe {args.recipe}, scale {p['scale']}"
         slices = Slices.open(Path("data/slices") / args.recipe)
         chosen = decisions.load(Path("models/decisions") / f"{METHOD}.json", args.recipe)
-        study = mixed_inputs.read(PREDICTIONS / METHOD / "study.npz", slices, "val", ("steps", "end", *STACKS), study=True)
+        study = mixed_inputs.read(STUDY, slices, "val", ("steps", "end", *STACKS), study=True)
         truth = Truth.of(study, slices, "val", p["mixed"])
         small = mixed.component_px(p["mixed"], slices.pixel_mm)
         tables = validation(slices, chosen) | {
@@ -68,7 +69,7 @@ def main(argv: list[str]) -> None:
 def validation(slices: Slices, chosen: dict) -> dict[str, pd.DataFrame]:
     """Figures 5a, 5b and 5c: by slice labels, no mask."""
     names = ("steps", "curve_h", "curve_ref", "w", "divergence")
-    found = mixed_inputs.read(PREDICTIONS / METHOD / "val.npz", slices, "val", names)
+    found = mixed_inputs.read(decisions.place(METHOD).predictions("val"), slices, "val", names)
     ill = mixed_inputs.unhealthy(found, slices, "val")
     area = slices.labels("val").set_index("row")["tumour_px"].loc[found.rows].to_numpy()
     return {
@@ -80,7 +81,7 @@ def validation(slices: Slices, chosen: dict) -> dict[str, pd.DataFrame]:
 
 def guidance(slices: Slices, chosen: dict, p: dict, component_px: int) -> pd.DataFrame:
     """Figure 3b, on the test slices."""
-    found = mixed_inputs.read(PREDICTIONS / METHOD / "test.npz", slices, "test", NEEDS["forward"])
+    found = mixed_inputs.read(decisions.place(METHOD).predictions("test"), slices, "test", NEEDS["forward"])
     resamples = bootstrap.draw(found.index["patient"].to_numpy(), p["evaluate"].replicates, p["seed"])
     truth = Truth.of(found, slices, "test", p["mixed"])
     return forward_figures.guidance(found, chosen, truth, component_px, (resamples, p["evaluate"].confidence))

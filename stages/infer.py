@@ -1,4 +1,4 @@
-"""Score validation and test slices: `python stages/infer.py mmccd --module mmccd --pair flair-t2 --recipe common`."""
+"""Score validation and test slices: `python stages/infer.py mmccd mmccd --module mmccd --pair flair-t2 --recipe common`."""
 
 import argparse
 import importlib
@@ -13,16 +13,19 @@ from gliomap.diffusion.noise import Noise
 from gliomap.errors import UserError
 from gliomap.files import write_json, write_npz
 from gliomap.inference import Infer, Setting, chosen, cost, predict
+from gliomap.place import Place
 
 
 def main(argv: list[str]) -> None:
-    """predictions/<method>/{val,test}.npz and metrics/cost/infer-<method>.json. Reads no mask and no label."""
+    """predictions/<system>/{val,test}/<method>.npz and metrics/cost/infer-<method>.json. Reads no mask and no label."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("method", help="key under `methods` in conf/graph.yaml")
+    parser.add_argument("system", help="key under `systems` in conf/graph.yaml")
+    parser.add_argument("method", help="key under `methods` there")
     parser.add_argument("--module", required=True, help="file name under src/gliomap/methods/, without .py")
     parser.add_argument("--pair", default="", help="modalities that the method works on")
     parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
+    place = Place(arguments.system, arguments.method)
     method = importlib.import_module(f"gliomap.methods.{arguments.module}")
     with run.stage({"seed": int, "infer": Infer, **method.SECTIONS}) as p:
         infer = p["infer"]
@@ -37,7 +40,7 @@ def main(argv: list[str]) -> None:
                     f"data/slices/{arguments.recipe}/index.csv: no slices in split {split!r}, expected some; run preprocess"
                 )
             arrays, taken = predict(scorer, rows, setting, f"infer {arguments.method} {split}")
-            write_npz(f"predictions/{arguments.method}/{split}.npz", **arrays)
+            write_npz(place.predictions(split), **arrays)
             evaluations.append(taken)
         seconds = time.perf_counter() - start
         write_json(f"metrics/cost/infer-{arguments.method}.json", cost(seconds, np.concatenate(evaluations)))

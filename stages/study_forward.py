@@ -16,7 +16,7 @@ from gliomap.methods.forward import Forward
 
 
 def main(argv: list[str]) -> None:
-    """predictions/anofpdm_<style>/study.npz, from slices with tumour by their label first. Reads no mask.
+    """predictions/anofpdm/study_<style>.npz, from slices with tumour by their label first. Reads no mask.
 
     rows (s,), steps (K,); stack_h, stack_ref (s, K, H, W) float16, errors of each step, mean over the modalities; x_h,
     x_ref (s, K, H, W) float16, its predictions of FLAIR; end (s, 2), the end steps of FLAIR and T2 as levels.
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
         found = [study(forward_process, part, setting) for part in run.progress(parts, label="study", unit="batches")]
         arrays = {name: np.concatenate([f[name] for f in found]) for name in found[0]}
         write_npz(
-            f"predictions/anofpdm_{arguments.style}/study.npz", rows=rows, steps=forward_process.levels.numpy(), **arrays
+            f"predictions/anofpdm/study_{arguments.style}.npz", rows=rows, steps=forward_process.levels.numpy(), **arrays
         )
 
 

@@ -7,18 +7,18 @@ from gliomap.files import write_csv, write_text
 from gliomap.scoring import costs, leaderboard, mixed_table, papers, tables
 
 GRAPH = Path("conf/graph.yaml")
-METRICS, OUT = Path("metrics"), Path("metrics/tables")
+COST, OUT = Path("metrics/cost"), Path("metrics/tables")
 
 
 def main(argv: list[str]) -> None:
-    """metrics/tables/*.{csv,md} from metrics/*.json, metrics/mixed/*.json and metrics/cost/*.json. Takes no arguments.
+    """metrics/tables/*.{csv,md} from metrics/<system>/, metrics/mixed/ and metrics/cost/. Takes no arguments.
 
     mmccd_table1, summary, cost; and anofpdm_table1, if the graph has rows for it.
     """
     with run.stage({"data": str, "recipe": str, "scale": str, "evaluate.confidence": float}) as p:
         setup = tables.Setup(p["data"], p["recipe"], p["scale"], p["evaluate.confidence"])
         entries = leaderboard.entries(GRAPH)
-        metrics = leaderboard.metrics(METRICS, [entry.key for entry in entries])
+        metrics = leaderboard.metrics(entries)
         in_mixed = mixed_table.metrics(mixed_table.keys(GRAPH))
         paper = papers.read(Path("conf/papers/mmccd.yaml"))
         rows = papers.rows(paper, entries, metrics)
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
         write_text(OUT / "mmccd_table1.md", papers.text(paper, rows, setup))
         write_csv(OUT / "summary.csv", tables.summary_frame(entries, metrics))
         write_text(OUT / "summary.md", tables.summary_text(entries, metrics, setup))
-        cost = costs.frame(entries, METRICS / "cost")
+        cost = costs.frame(entries, COST)
         write_csv(OUT / "cost.csv", cost)
         write_text(OUT / "cost.md", costs.text(cost, setup))
         if in_mixed:

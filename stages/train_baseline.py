@@ -1,7 +1,6 @@
 """Train a network of the restoring baselines: `python stages/train_baseline.py gauss --recipe common`."""
 
 import argparse
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from gliomap.data.slices import Slices
 from gliomap.device import Compute
 from gliomap.diffusion.schedule import Diffusion
 from gliomap.diffusion.simplex import Simplex
-from gliomap.methods.cfg import slice_labels
+from gliomap.methods.cfg import label_hash, slice_labels
 from gliomap.methods.restoration_training import Guided, Label, NoisyClassifier, Unconditional
 from gliomap.nets.unet import UNetShape
 from gliomap.train import Job, train_model
@@ -46,7 +45,7 @@ def main(argv: list[str]) -> None:
         slices = Slices.open(Path("data/slices") / arguments.recipe)
         healthy = name in ("gauss", "simplex")
         labels = slice_labels(slices, ("train", "val"))
-        known = {} if healthy else {"labels": hashlib.blake2b(labels.tobytes(), digest_size=16).hexdigest()}
+        known = {} if healthy else {"labels": label_hash(labels)}
         rows, held_out = (slices.rows(split, tumour=False if healthy else None) for split in ("train", "val"))
         train_model(
             Job(name if healthy else "all", p["seed"], p | known),

@@ -1,7 +1,6 @@
 """Train the classifier-free denoiser on all slices with their labels: `python stages/train_cfg.py --recipe common`."""
 
 import argparse
-import hashlib
 from pathlib import Path
 
 import torch
@@ -9,7 +8,7 @@ import torch
 from gliomap import run
 from gliomap.data.slices import Slices
 from gliomap.device import Compute
-from gliomap.methods.cfg import Cfg, Training, slice_labels
+from gliomap.methods.cfg import Cfg, Training, label_hash, slice_labels
 from gliomap.train import Job, train_model
 
 
@@ -21,9 +20,8 @@ def main(argv: list[str]) -> None:
     with run.stage({"seed": int, "compute": Compute, "cfg": Cfg}) as p:
         slices = Slices.open(Path("data/slices") / arguments.recipe)
         own, labels = p["cfg"], slice_labels(slices, ("train", "val"))
-        known = hashlib.blake2b(labels.tobytes(), digest_size=16).hexdigest()  # the checkpoint belongs to these labels
         train_model(
-            Job("all", p["seed"], p | {"labels": known}),
+            Job("all", p["seed"], p | {"labels": label_hash(labels)}),
             lambda: Training(own, slices.images.shape[-1], torch.from_numpy(labels)),
             slices,
             slices.rows("train"),

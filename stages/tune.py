@@ -12,8 +12,8 @@ from gliomap.files import write_json
 from gliomap.inference import Infer, Setting, chosen, cost
 from gliomap.methods import restoration
 from gliomap.methods.restoration import Restoration
-from gliomap.scoring.mixed import Mixed
-from gliomap.tuning import Grid, Thetas, Tuning
+from gliomap.scoring.mixed import Mixed, Thetas
+from gliomap.tuning import Grid, Tuning
 
 
 def main(argv: list[str]) -> None:

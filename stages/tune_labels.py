@@ -7,8 +7,7 @@ from gliomap import run
 from gliomap.data.slices import Slices
 from gliomap.files import write_json
 from gliomap.scoring import decisions, mixed, mixed_inputs
-from gliomap.scoring.decisions import Thetas
-from gliomap.scoring.mixed import Mixed
+from gliomap.scoring.mixed import Mixed, Thetas
 
 ROW = "anofpdm_tuned"
 SOURCE = decisions.SOURCE[ROW]
@@ -22,11 +21,11 @@ def main(argv: list[str]) -> None:
     with run.stage({"mixed": Mixed, "tune_labels": Thetas}) as p:
         by_labels = decisions.load(Path("models/decisions") / f"{SOURCE}.json", args.recipe)
         slices = Slices.open(Path("data/slices") / args.recipe)
-        found = mixed_inputs.read(Path("predictions") / SOURCE / "val.npz", slices, "val", decisions.NEEDS["tuned"])
+        found = mixed_inputs.read(decisions.place(ROW).predictions("val"), slices, "val", decisions.NEEDS["tuned"])
         truth = mixed_inputs.truth(found, slices, "val")
         mixed_inputs.check_size(found, "fixed", truth.shape[1:])
         small = mixed.component_px(p["mixed"], slices.pixel_mm)
-        chosen = decisions.tune(found, truth, by_labels["tau"][0], p["tune_labels"].values(), small)
+        chosen = decisions.tune(found, truth, by_labels["tau"][0], p["tune_labels"].candidates(), small)
         population = {
             "n_slices": len(truth),
             "n_unhealthy_slices": int(truth.any((1, 2)).sum()),

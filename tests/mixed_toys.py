@@ -8,11 +8,13 @@ from scipy import ndimage
 
 import scoring_toys as toys
 from gliomap import files
+from gliomap.place import Place
 
 ROOT = Path(__file__).resolve().parents[1]
 FORWARD = ("anofpdm_ddpm", "anofpdm_ddim")
 BASELINES = ("anoddpm", "anoddpm_simplex", "ddim", "ddim_clf", "ddib")
 ROWS = (*FORWARD, "anofpdm_tuned", *BASELINES)
+STUDY = "predictions/anofpdm/study_ddim.npz"
 W, STEPS, FIXED = (2.0, 1.2), 6, (4, 9)
 PARAMS = """
 data: phantom
@@ -22,11 +24,11 @@ seed: 7
 anofpdm: {quantile_high: 0.98, quantile_low: 0.90}
 mixed: {batch: 5, component_mm2: 36.0, foreground: -0.95, median_mm: 9.375}
 calibrate_labels: {candidates: 100, alarms_low: 0.01, alarms_high: 0.08}
-tune_labels: {step: 0.05, last: 2.0}
+tune_labels: {first: 0.05, last: 2.0, step: 0.05}
 evaluate: {replicates: 20, confidence: 0.95}
 figures: {tumour_slices: 2, healthy_slices: 1, dpi: 40}
 """
-GRAPH = "methods: {toy: {}}\nmixed_rows: [" + ", ".join(ROWS) + "]\n"
+GRAPH = "methods: {toy: {}}\nmixed_rows: " + " ".join(ROWS) + "\n"
 
 
 def forward(maps, truth, seed):
@@ -85,7 +87,7 @@ def project(folder: Path) -> Path:
             write(folder, key, split, rows=rows, **forward(maps[mine], there, i))
         for key in BASELINES:
             write(folder, key, split, rows=rows, whole=maps[mine][:, None])
-    write(folder, "anofpdm_ddim", "study", **study(maps[12:24], np.arange(12, 24)))
+    files.write_npz(folder / STUDY, **study(maps[12:24], np.arange(12, 24)))
     for key in BASELINES:
         files.write_json(folder / f"models/decisions/{key}.json", {"kind": "fixed", "theta": 2.4})
     return folder
@@ -93,7 +95,7 @@ def project(folder: Path) -> Path:
 
 def write(folder: Path, key: str, split: str, drop=(), **arrays):
     """Write or change arrays of a predictions file."""
-    path = folder / "predictions" / key / f"{split}.npz"
+    path = folder / Place("anofpdm", key).predictions(split)
     old = files.read_npz(path) if path.exists() else {}
     files.write_npz(path, **{k: v for k, v in (old | arrays).items() if k not in drop})
 
@@ -108,12 +110,10 @@ def stage(name: str, *argv: str):
 
 def decide():
     """All decisions that are found from predictions."""
-    for key in FORWARD:
-        stage("calibrate_labels", key)
+    stage("calibrate_labels", *FORWARD)
     stage("tune_labels")
 
 
 def evaluate(*rows: str):
     """evaluate_mixed of the rows."""
-    for row in rows or ROWS:
-        stage("evaluate_mixed", row)
+    stage("evaluate_mixed", *(rows or ROWS))

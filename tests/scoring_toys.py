@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from gliomap import files
+from gliomap.place import Place
 from gliomap.scoring import masks
 from gliomap.scoring.inputs import Inputs
 
@@ -78,8 +79,8 @@ def project(folder: Path, method="toy"):
 
 
 def predict(folder: Path, split, method="toy", drop=(), **arrays):
-    """Write or change arrays of predictions/<method>/<split>.npz."""
-    path = folder / "predictions" / method / f"{split}.npz"
+    """Write or change arrays of predictions/toy/<split>/<method>.npz."""
+    path = folder / Place("toy", method).predictions(split)
     old = files.read_npz(path) if path.exists() else {}
     if "map" in arrays and "image_score" not in old:
         old["image_score"] = np.quantile(arrays["map"], 0.99, axis=(1, 2)).astype(np.float32)

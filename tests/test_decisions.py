@@ -9,7 +9,8 @@ import pytest
 from gliomap import files
 from gliomap.errors import UserError
 from gliomap.scoring import decisions
-from gliomap.scoring.decisions import Labels, Thetas
+from gliomap.scoring.decisions import Labels
+from gliomap.scoring.mixed import Thetas
 from gliomap.scoring.mixed_inputs import Predicted
 
 PAPER = Labels(100, 0.01, 0.08)
@@ -142,7 +143,7 @@ def test_tuning_finds_the_end_step_and_threshold_that_were_put_in():
     noise = np.random.default_rng(0).random((2, 16, 16)).astype(np.float16)
     fixed = np.stack([noise, bright().astype(np.float16)], 1)
     found = predicted(fixed=fixed, fixed_end=np.array([3, 7]), cosine=np.array([[0.1], [0.9]]))
-    tuned = decisions.tune(found, truth, 0.5, Thetas(0.25, 1.5).values(), 0)
+    tuned = decisions.tune(found, truth, 0.5, Thetas(0.25, 1.5, 0.25).candidates(), 0)
     assert (tuned["end"], tuned["theta"], tuned["tau"], tuned["at_edge"]) == (7, 0.25, 0.5, True)
     assert tuned["dice_mixed"] == pytest.approx(1.0)
     assert [point["end"] for point in tuned["grid"]] == [3, 7]
@@ -150,7 +151,8 @@ def test_tuning_finds_the_end_step_and_threshold_that_were_put_in():
     assert np.array_equal(made.mixed, truth)
     # called healthy: nothing is left of it, and the tuner counts that
     emptied = predicted(fixed=fixed, fixed_end=np.array([3, 7]), cosine=np.array([[0.9], [0.9]]))
-    assert decisions.tune(emptied, truth, 0.5, Thetas(0.25, 1.5).values(), 0)["dice_mixed"] == pytest.approx(0.5, abs=1e-5)
+    tuned = decisions.tune(emptied, truth, 0.5, Thetas(0.25, 1.5, 0.25).candidates(), 0)
+    assert tuned["dice_mixed"] == pytest.approx(0.5, abs=1e-5)
 
 
 def test_an_end_step_that_was_not_predicted_is_refused():
@@ -160,7 +162,7 @@ def test_an_end_step_that_was_not_predicted_is_refused():
 
 
 def test_the_grid_of_thresholds_is_the_papers():
-    values = Thetas(0.01, 0.69).values()
+    values = Thetas(0.01, 0.69, 0.01).candidates()
     assert values.tolist() == [round(0.01 * i, 2) for i in range(1, 70)]
 
 

@@ -139,7 +139,7 @@ def test_two_runs_give_the_same_bytes(finished):
 @pytest.mark.slow
 def test_a_study_in_any_order_is_the_same_study(finished):
     first = files.md5("plots/anofpdm/steps.csv")
-    old = files.read_npz("predictions/anofpdm_ddim/study.npz")
+    old = files.read_npz("predictions/anofpdm/study_ddim.npz")
     back = {name: v if name == "steps" else v[::-1] for name, v in old.items()}
     toys.write(finished, "anofpdm_ddim", "study", **back)
     toys.stage("figures_anofpdm")
@@ -147,7 +147,7 @@ def test_a_study_in_any_order_is_the_same_study(finished):
 
 
 @pytest.mark.parametrize(
-    "path", ["predictions/anofpdm_ddim/study.npz", "predictions/ddib/test.npz", "models/decisions/ddib.json"]
+    "path", ["predictions/anofpdm/study_ddim.npz", "predictions/anofpdm/test/ddib.npz", "models/decisions/ddib.json"]
 )
 def test_a_missing_file_is_named(finished, path):
     Path(path).unlink()
@@ -156,13 +156,14 @@ def test_a_missing_file_is_named(finished, path):
 
 
 def test_a_study_with_other_shapes_is_refused(finished):
-    toys.write(finished, "anofpdm_ddim", "study", x_h=np.zeros((12, toys.STEPS + 1, 32, 32), np.float16))
-    with pytest.raises(UserError, match=r"study.npz: x_h has shape"):
+    study = files.read_npz(toys.STUDY)
+    files.write_npz(toys.STUDY, **study | {"x_h": np.zeros((12, toys.STEPS + 1, 32, 32), np.float16)})
+    with pytest.raises(UserError, match=r"study_ddim.npz: x_h has shape"):
         toys.stage("figures_anofpdm")
 
 
 def test_a_row_that_lacks_a_slice_of_the_picture_is_refused(finished):
-    old = files.read_npz("predictions/ddib/test.npz")
+    old = files.read_npz("predictions/anofpdm/test/ddib.npz")
     shown = mixed_inputs.Predicted(Path("p.npz"), pd.DataFrame({"row": old["rows"][1:]}), {}, 12)
     with pytest.raises(UserError, match="found no row 24"):
         shown.only(old["rows"][:2])

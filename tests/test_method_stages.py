@@ -34,8 +34,8 @@ def project(tmp_path_factory):
 
 
 def infer(method: str, module: str, pair: str) -> dict[str, dict[str, np.ndarray]]:
-    main("infer", method, "--module", module, "--pair", pair)
-    return {split: files.read_npz(f"predictions/{method}/{split}.npz") for split in ("val", "test")}
+    main("infer", "toy", method, "--module", module, "--pair", pair)
+    return {split: files.read_npz(f"predictions/toy/{split}/{method}.npz") for split in ("val", "test")}
 
 
 def test_training_writes_weights_curves_and_cost(project):
@@ -66,9 +66,9 @@ def test_training_writes_weights_curves_and_cost(project):
 )
 def test_inference_writes_the_same_bytes_twice_and_scores_the_brain_only(project, method, module, pair):
     found = infer(method, module, pair)
-    first = [files.md5(f"predictions/{method}/{split}.npz") for split in found]
+    first = [files.md5(f"predictions/toy/{split}/{method}.npz") for split in found]
     infer(method, module, pair)
-    assert [files.md5(f"predictions/{method}/{split}.npz") for split in found] == first
+    assert [files.md5(f"predictions/toy/{split}/{method}.npz") for split in found] == first
     brain = np.load(project / "data/slices/common/brain.npy")
     for arrays in found.values():
         n = len(arrays["rows"])
@@ -93,11 +93,11 @@ def test_threshold_ranks_by_the_quantiles_of_the_volume(project):
 
 def test_a_method_that_is_not_trained_is_one_sentence(project):
     with pytest.raises(UserError, match=r"models.mmccd.t2-flair.model\.json"):
-        main("infer", "mmccd", "--module", "mmccd", "--pair", "t2-flair")
+        main("infer", "mmccd", "mmccd", "--module", "mmccd", "--pair", "t2-flair")
 
 
 def test_the_study_keeps_every_level(project):
-    found = files.read_npz("predictions/anofpdm_ddim/study.npz")
+    found = files.read_npz("predictions/anofpdm/study_ddim.npz")
     count, steps = len(found["rows"]), len(found["steps"])
     assert (count, steps) == (1, 4)  # smoke scores every eighth slice: one of the validation case
     for name in ("stack_h", "stack_ref", "x_h", "x_ref"):

@@ -71,7 +71,7 @@ def test_calibration_by_labels_opens_no_mask_no_image_and_nothing_of_the_test_se
 
 
 def test_tau_and_m_max_are_those_of_the_arrays(finished):
-    found, val = files.read_json(DECISIONS[1]), files.read_npz("predictions/anofpdm_ddim/val.npz")
+    found, val = files.read_json(DECISIONS[1]), files.read_npz("predictions/anofpdm/val/anofpdm_ddim.npz")
     ill = pd.read_csv(STORE / "labels_val.csv")["tumour"].to_numpy() == 1
     assert found["m_max"][1] == val["divergence"][ill, 1].max(0).tolist()
     alarms = (val["cosine"][~ill, 0].astype(float) <= found["tau"][0]).mean()
@@ -121,7 +121,7 @@ def test_the_numbers_follow_from_the_table_of_slices(finished):
 
 def test_average_precision_by_batches_and_pooled_is_scikit_learns(finished):
     table, n = scores("ddib"), numbers("ddib")
-    maps = files.read_npz("predictions/ddib/test.npz")["whole"][:, 0]
+    maps = files.read_npz("predictions/anofpdm/test/ddib.npz")["whole"][:, 0]
     truth = np.load(STORE / "masks_test.npy").astype(bool)
     inside = np.load(STORE / "images.npy")[24:].astype(np.float32).mean(1) > -0.95
     pixels = [inside & (table["batch"].to_numpy() == b)[:, None, None] for b in range(3)]
@@ -174,7 +174,7 @@ def test_the_decisions_depend_on_validation_data_only(project):
 
 
 def test_a_subset_of_the_slices_may_be_predicted(finished):
-    old = files.read_npz("predictions/anofpdm_ddim/test.npz")
+    old = files.read_npz("predictions/anofpdm/test/anofpdm_ddim.npz")
     whole = ("w", "steps", "fixed_end")
     toys.write(finished, "anofpdm_ddim", "test", **{k: v if k in whole else v[1::2] for k, v in old.items()})
     toys.evaluate("anofpdm_ddim")
@@ -217,19 +217,19 @@ def test_broken_predictions_are_one_sentence_and_leave_the_outputs(finished, cas
     with pytest.raises(UserError, match=words) as error:
         toys.stage(*command)
     assert "\n" not in str(error.value)
-    assert f"anofpdm_ddim/{split}.npz" in str(error.value)
+    assert f"anofpdm/{split}/anofpdm_ddim.npz" in str(error.value)
     assert before == [files.md5(path) for path in [*DECISIONS, *OUTPUTS]]
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_missing_and_damaged_predictions_are_named(finished, name):
     command, split = STAGES[name]
-    path = Path(f"predictions/anofpdm_ddim/{split}.npz")
+    path = Path(f"predictions/anofpdm/{split}/anofpdm_ddim.npz")
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(UserError, match=f"{split}.npz: not a readable npz file"):
+    with pytest.raises(UserError, match=f"{split}/anofpdm_ddim.npz: not a readable npz file"):
         toys.stage(*command)
     path.unlink()
-    with pytest.raises(UserError, match=f"{split}.npz: no such file"):
+    with pytest.raises(UserError, match=f"{split}/anofpdm_ddim.npz: no such file"):
         toys.stage(*command)
 
 

@@ -135,7 +135,7 @@ def test_a_missing_number_names_file_and_remedy(paper):
     lacking = ours(paper, 0.7)
     del lacking["iou_mixed"]
     with pytest.raises(
-        UserError, match=r"metrics/mixed/ddim\.json: iou_mixed is missing; run `dvc repro -f evaluate_mixed@ddim`"
+        UserError, match=r"metrics/mixed/ddim\.json: iou_mixed is missing; run `dvc repro -f evaluate_mixed`"
     ):
         mixed_table.text(paper, {"ddim": lacking}, SETUP)
 
@@ -143,7 +143,7 @@ def test_a_missing_number_names_file_and_remedy(paper):
 def with_rows(project, paper, **rows):
     (project / "conf/papers/anofpdm.yaml").write_text(FILE.read_text())
     graph = project / "conf/graph.yaml"
-    graph.write_text(graph.read_text() + f"mixed_rows: [{', '.join(rows)}]\n")
+    graph.write_text(graph.read_text() + f"mixed_rows: {' '.join(rows)}\n")
     (project / "metrics/mixed").mkdir(parents=True)
     for key, numbers in rows.items():
         (project / f"metrics/mixed/{key}.json").write_text(json.dumps(numbers))

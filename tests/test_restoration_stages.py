@@ -99,11 +99,11 @@ def test_inference_reads_the_decision_and_no_truth(tuned, key):
     found = []
     for _ in range(2):
         (tuned / "data/slices/common/quantiles.npy").unlink(missing_ok=True)
-        main("infer", key, "--module", "restoration", "--pair", key)
-        found.append([files.md5(f"predictions/{key}/{split}.npz") for split in ("val", "test")])
+        main("infer", "anofpdm", key, "--module", "restoration", "--pair", key)
+        found.append([files.md5(f"predictions/anofpdm/{split}/{key}.npz") for split in ("val", "test")])
     assert found[0] == found[1]
     brain = np.load(tuned / "data/slices/common/brain.npy")
-    arrays = files.read_npz(f"predictions/{key}/test.npz")
+    arrays = files.read_npz(f"predictions/anofpdm/test/{key}.npz")
     n = len(arrays["rows"])
     assert set(arrays) == {"rows", "map", "image_score", "reconstruction", "whole"}
     assert arrays["whole"].shape == (n, 1, SIZE, SIZE)
@@ -119,8 +119,9 @@ def test_tuning_and_inference_restore_alike(tuned):
     """The best theta on the stored validation maps is the decision's."""
     from gliomap.scoring.mixed import best_theta
 
-    main("infer", "anoddpm", "--module", "restoration", "--pair", "anoddpm")
-    arrays, decision = files.read_npz("predictions/anoddpm/val.npz"), files.read_json("models/decisions/anoddpm.json")
+    main("infer", "anofpdm", "anoddpm", "--module", "restoration", "--pair", "anoddpm")
+    arrays = files.read_npz("predictions/anofpdm/val/anoddpm.npz")
+    decision = files.read_json("models/decisions/anoddpm.json")
     rows = arrays["rows"] - 4 * DEEP
     truth = np.load(tuned / "masks_val.npy")[rows] > 0
     theta, dice = best_theta(arrays["whole"][:, 0], truth, np.round(np.arange(1, 70) / 100, 9), int(140.7 / 36))
@@ -133,14 +134,14 @@ def test_what_is_not_there_yet_is_one_sentence(tuned):
         main("tune", "ddim")
     (tuned / "models/decisions/ddim.json").rename(tuned / "kept.json")
     with pytest.raises(UserError, match=r"decisions.ddim\.json: no such file"):
-        main("infer", "ddim", "--module", "restoration", "--pair", "ddim")
+        main("infer", "anofpdm", "ddim", "--module", "restoration", "--pair", "ddim")
     (tuned / "kept.json").rename(tuned / "models/decisions/ddim.json")
     (tuned / "models/classifier/all/ema.safetensors").rename(tuned / "kept")
     with pytest.raises(UserError, match=r"classifier.all.ema\.safetensors: no such file"):
-        main("infer", "ddim_clf", "--module", "restoration", "--pair", "ddim_clf")
+        main("infer", "anofpdm", "ddim_clf", "--module", "restoration", "--pair", "ddim_clf")
     (tuned / "kept").rename(tuned / "models/classifier/all/ema.safetensors")
     with pytest.raises(UserError, match="baseline is 'vae'"):
-        main("infer", "vae", "--module", "restoration", "--pair", "vae")
+        main("infer", "anofpdm", "vae", "--module", "restoration", "--pair", "vae")
 
 
 def test_labels_are_part_of_what_makes_a_training_this_one(project):

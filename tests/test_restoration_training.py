@@ -18,7 +18,8 @@ from gliomap.methods import restoration
 from gliomap.methods.cfg import slice_labels
 from gliomap.methods.restoration import Point
 from gliomap.methods.restoration_training import Guided, NoisyClassifier, Training, Unconditional
-from gliomap.tuning import Grid, Thetas, masks_of
+from gliomap.scoring.mixed import Thetas
+from gliomap.tuning import Grid, masks_of
 from restoration_toys import CPU, DIFFUSION, FIELD, MIXED, SHAPE, SIZE, P, batch_of, images
 
 
@@ -164,8 +165,6 @@ def test_what_is_missing_or_of_another_size_is_one_sentence(models, tmp_path):
     for key in ("ddim", "ddim_clf"):
         with pytest.raises(UserError, match="trained on slices of 16 px, found slices of 32 px"):
             restoration.load(key, P, models, 32, CPU)
-    with pytest.raises(UserError, match="trained on slices of 16 px, found slices of 32 px"):
-        restoration.load_classifier(models / "classifier" / "all", "raw", 32, CPU)
 
 
 # -- the grid
@@ -193,7 +192,7 @@ def test_thetas_of_the_paper():
     found = Thetas(first=0.01, last=0.69, step=0.01).candidates()
     assert len(found) == 69
     assert (found[0], found[42], found[-1]) == (0.01, 0.43, 0.69)
-    with pytest.raises(UserError, match=r"last is 0\.1, expected at least first"):
+    with pytest.raises(UserError, match=r"to try is 0\.1, expected at least the first"):
         Thetas(first=0.2, last=0.1, step=0.01).candidates()
 
 

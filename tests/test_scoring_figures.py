@@ -10,13 +10,15 @@ import pytest
 
 from gliomap.data.slices import Slices
 from gliomap.errors import UserError
-from gliomap.files import write_csv, write_npz
+from gliomap.files import write_csv, write_json, write_npz
+from gliomap.place import Place
 from gliomap.scoring import figures, gallery, overview, pictures
 from gliomap.scoring.gallery import Example, Scale
 from gliomap.scoring.leaderboard import Entry
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE, PER_PATIENT, PATIENTS = 24, 5, 4
+MMCCD = Place("toy", "mmccd")
 
 
 def table(areas: list[int], patients: list[str]) -> pd.DataFrame:
@@ -57,7 +59,7 @@ def test_tumour_that_was_lost_on_the_grid_is_not_shown():
 
 
 def entry(key: str, pair: tuple[str, ...] = ("flair",)) -> Entry:
-    return Entry(key, key.upper(), "none", pair, ())
+    return Entry(key, "toy", key.upper(), "none", pair, ())
 
 
 @pytest.fixture
@@ -85,18 +87,19 @@ def project(tmp_path, monkeypatch):
         shown = test[::2]  # inference may score every second slice only
         maps = (truth[shown] + 0.1 * rng.random((len(shown), SIZE, SIZE))).astype(np.float32) * brain[shown]
         extra = {"reconstruction": maps.astype(np.float16), "mask": (maps > 0.5).astype(np.uint8)} if key == "mmccd" else {}
-        write_npz(tmp_path / f"predictions/{key}/test.npz", rows=shown, map=maps, image_score=maps.max((1, 2)), **extra)
+        place = Place("toy", key)
+        arrays = {"rows": shown, "map": maps, "image_score": maps.max((1, 2))}
+        write_npz(tmp_path / place.predictions("test"), **arrays, **extra)
         scores = table(truth[shown].sum((1, 2)).tolist(), [patients[i] for i in shown]).assign(row=shown)
-        write_csv(tmp_path / f"scores/{key}.csv", scores)
-        write_csv(tmp_path / f"scores/pr/{key}.csv", pd.DataFrame({"method": key, "recall": [0, 1], "precision": [1, 0.1]}))
+        write_csv(tmp_path / place.scores, scores)
+        write_csv(tmp_path / place.curve, pd.DataFrame({"method": key, "recall": [0, 1], "precision": [1, 0.1]}))
         level = {"threshold": 0.5, "postprocess": {"erode_mm": 8.0, "median_px": 0, "component_px": 0}}
-        (tmp_path / "models/thresholds").mkdir(parents=True, exist_ok=True)
-        (tmp_path / f"models/thresholds/{key}.json").write_text(json.dumps(level))
-        (tmp_path / "metrics").mkdir(exist_ok=True)
-        (tmp_path / f"metrics/{key}.json").write_text(json.dumps(metrics()))
+        write_json(tmp_path / place.threshold, level)
+        write_json(tmp_path / place.metrics, metrics())
     (tmp_path / "conf/scale").mkdir(parents=True)
     (tmp_path / "conf/scale/smoke.yaml").write_text("x: 1\n")
-    (tmp_path / "conf/graph.yaml").write_text("methods:\n  mmccd: {pair: flair-t2, name: MMCCD}\n  random: {pair: flair}\n")
+    methods = "  mmccd: {system: toy, pair: flair-t2, name: MMCCD}\n  random: {system: toy, pair: flair}\n"
+    (tmp_path / "conf/graph.yaml").write_text(f"methods:\n{methods}")
     (tmp_path / "params.yaml").write_text(
         "data: phantom\nscale: smoke\nrecipe: common\nfigures: {tumour_slices: 2, healthy_slices: 1, dpi: 50}\n"
     )
@@ -112,8 +115,8 @@ def metrics() -> dict:
 
 
 def test_what_is_drawn_is_the_slice_that_was_asked_for(project):
-    slices, scores = Slices.open("data/slices/common"), gallery.read_scores("mmccd")
-    found = gallery.read("mmccd", scores)
+    slices, scores = Slices.open("data/slices/common"), gallery.read_scores(MMCCD)
+    found = gallery.read(MMCCD, scores)
     for position, example in zip(range(5), gallery.examples(found, list(range(5)), slices, "flair"), strict=True):
         row = 10 + 2 * position
         np.testing.assert_array_equal(example.truth, np.load("data/slices/common/masks_test.npy")[row - 10])
@@ -128,9 +131,9 @@ def test_what_is_drawn_is_the_slice_that_was_asked_for(project):
 
 
 def test_predictions_of_other_slices_are_refused(project):
-    scores = gallery.read_scores("mmccd")
-    with pytest.raises(UserError, match=r"predictions/mmccd/test\.npz.*evaluate@mmccd"):
-        gallery.read("mmccd", scores.iloc[1:].reset_index(drop=True))
+    scores = gallery.read_scores(MMCCD)
+    with pytest.raises(UserError, match=r"predictions/toy/test/mmccd\.npz.*evaluate@toy"):
+        gallery.read(MMCCD, scores.iloc[1:].reset_index(drop=True))
 
 
 def example(**changes) -> Example:

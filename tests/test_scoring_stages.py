@@ -13,7 +13,7 @@ import scoring_toys as toys
 from gliomap import files
 
 STAGES = Path(__file__).resolve().parents[1] / "stages"
-OUTPUTS = ("models/thresholds/toy.json", "scores/toy.csv", "metrics/toy.json", "scores/pr/toy.csv")
+OUTPUTS = ("models/thresholds/toy/toy.json", "scores/toy/toy.csv", "metrics/toy/toy.json", "scores/toy/pr/toy.csv")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def finished(template_finished, tmp_path, monkeypatch):
 
 
 def stage(name, monkeypatch, recipe="common"):
-    monkeypatch.setattr(sys, "argv", [f"{name}.py", "toy", "--recipe", recipe])
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "toy", "toy", "--recipe", recipe])
     runpy.run_path(str(STAGES / f"{name}.py"), run_name="__main__")
 
 
@@ -87,7 +87,7 @@ def test_two_runs_give_the_same_bytes(finished, monkeypatch):
 
 
 def test_calibrate_needs_nothing_of_the_test_set_and_no_images(project, monkeypatch):
-    for path in [*project.rglob("*_test.*"), *project.rglob("test.npz"), *project.rglob("images.npy")]:
+    for path in [*project.rglob("*_test.*"), *project.rglob("test/*.npz"), *project.rglob("images.npy")]:
         path.unlink()
     stage("calibrate", monkeypatch)
     assert files.read_json(OUTPUTS[0])["dice_slice_tumour"] > 0.3
@@ -125,7 +125,7 @@ def test_a_methods_own_mask_is_scored_beside_the_threshold(project, monkeypatch)
 
 def test_part_of_the_slices_may_be_scored_and_the_numbers_say_so(project, monkeypatch):
     for split in ("val", "test"):
-        old = files.read_npz(f"predictions/toy/{split}.npz")
+        old = files.read_npz(f"predictions/toy/{split}/toy.npz")
         toys.predict(project, split, **{k: v[1::2] for k, v in old.items()})
     both(monkeypatch)
     numbers = files.read_json(OUTPUTS[2])
@@ -156,12 +156,12 @@ def test_broken_predictions_are_one_sentence_and_leave_the_outputs(finished, mon
 
 
 def test_a_nan_in_a_map_names_slice_and_file(project, monkeypatch, capsys):
-    maps = files.read_npz("predictions/toy/val.npz")["map"]
+    maps = files.read_npz("predictions/toy/val/toy.npz")["map"]
     maps[5, 3, 3] = np.nan
     toys.predict(project, "val", map=maps)
     fails(
         "calibrate",
-        "predictions/toy/val.npz: found NaN or infinity in map of 1 slices, the first is row 17",
+        "predictions/toy/val/toy.npz: found NaN or infinity in map of 1 slices, the first is row 17",
         monkeypatch,
         capsys,
     )
@@ -169,14 +169,14 @@ def test_a_nan_in_a_map_names_slice_and_file(project, monkeypatch, capsys):
 
 
 def test_a_patient_left_out_is_refused(project, monkeypatch, capsys):
-    old = files.read_npz("predictions/toy/val.npz")
+    old = files.read_npz("predictions/toy/val/toy.npz")
     toys.predict(project, "val", **{k: v[4:] for k, v in old.items()})
     fails("calibrate", "found no slice of 1 cases (case3", monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
     ("name", "path"),
-    [("calibrate", "predictions/toy/val.npz"), ("evaluate", "predictions/toy/test.npz"), ("evaluate", OUTPUTS[0])],
+    [("calibrate", "predictions/toy/val/toy.npz"), ("evaluate", "predictions/toy/test/toy.npz"), ("evaluate", OUTPUTS[0])],
 )
 def test_a_missing_file_is_named(project, monkeypatch, capsys, name, path):
     stage("calibrate", monkeypatch)
@@ -191,7 +191,7 @@ def test_other_postprocessing_than_at_calibration_is_refused(project, monkeypatc
     capsys.readouterr()
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text(text.replace("erode_mm: 6.0", "erode_mm: 3.0"))
-    fails("evaluate", "models/thresholds/toy.json: found postprocess", monkeypatch, capsys)
+    fails("evaluate", "models/thresholds/toy/toy.json: found postprocess", monkeypatch, capsys)
 
 
 def test_a_split_without_tumour_is_refused(project, monkeypatch, capsys):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gliomap.errors import UserError
+from gliomap.files import write_json
 from gliomap.scoring import costs, leaderboard, papers, tables
 from gliomap.scoring.leaderboard import Entry
 from gliomap.scoring.papers import Closest, Column, Paper, Printed
@@ -17,7 +18,7 @@ COUNTS = {"n_tumour_slices": 41.0, "n_slices": 49.0, "n_patients": 3.0}
 
 
 def entry(key: str, name: str = "", models: tuple[str, ...] = ()) -> Entry:
-    return Entry(key, name or key, "none", ("flair",), models)
+    return Entry(key, "toy", name or key, "none", ("flair",), models)
 
 
 def numbers(dice: float | None, low: float | None = None, high: float | None = None) -> dict:
@@ -127,11 +128,11 @@ def test_best_dice_first_none_last_ties_as_given():
 
 def test_missing_metrics_name_file_and_remedy(tmp_path):
     with pytest.raises(UserError, match=r"m\.json: no such file"):
-        leaderboard.metrics(tmp_path, ["m"])
+        leaderboard.numbers(tmp_path / "m.json", "evaluate@s")
     (tmp_path / "m.json").write_text('{"dice": "high"}')
-    with pytest.raises(UserError, match=r"evaluate@m"):
-        leaderboard.metrics(tmp_path, ["m"])
-    with pytest.raises(UserError, match=r"metrics/m\.json: dice_slice_tumour is missing"):
+    with pytest.raises(UserError, match=r"evaluate@s"):
+        leaderboard.numbers(tmp_path / "m.json", "evaluate@s")
+    with pytest.raises(UserError, match=r"metrics of m: dice_slice_tumour is missing"):
         tables.ranked([entry("m")], {"m": {}})
 
 
@@ -201,12 +202,12 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "conf/papers/mmccd.yaml").write_text(source.read_text())
     (tmp_path / "conf/scale/smoke.yaml").write_text("evaluate: {}\n")
     (tmp_path / "conf/graph.yaml").write_text(
-        "methods:\n  mmccd: {needs: [models/mmccd/flair-t2]}\n  random: {name: random, supervision: none}\n"
+        "methods:\n  mmccd: {needs: [models/mmccd/flair-t2]}\n  random: {system: trivial, name: random, supervision: none}\n"
     )
     (tmp_path / "params.yaml").write_text("data: phantom\nscale: smoke\nrecipe: common\nevaluate: {confidence: 0.95}\n")
     write_cost(tmp_path / "metrics/cost")
-    for method, dice in (("mmccd", 0.5), ("random", 0.25)):
-        (tmp_path / f"metrics/{method}.json").write_text(json.dumps(everything(source, dice)))
+    for method, dice in (("mmccd/mmccd", 0.5), ("trivial/random", 0.25)):
+        write_json(tmp_path / f"metrics/{method}.json", everything(source, dice))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -234,7 +235,7 @@ def test_the_stage_puts_paper_and_ours_side_by_side(project):
 
 
 def test_the_stage_without_an_evaluated_method_writes_nothing(project):
-    (project / "metrics/random.json").unlink()
+    (project / "metrics/trivial/random.json").unlink()
     with pytest.raises(UserError, match=r"random\.json: no such file"):
         stage("tables").main([])
     assert not (project / "metrics/tables").exists()

@@ -1,4 +1,4 @@
-"""Inference as a stage needs it: which slices, in which batches, and the arrays that go into predictions/<method>/*.npz."""
+"""Inference as a stage needs it: which slices, in which batches, and the arrays that go into a file of predictions."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Setting:
 
 
 def predict(scorer: Scorer, rows: np.ndarray, setting: Setting, label: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """(arrays for predictions/<method>/<split>.npz, network evaluations int64 (n,)) of the rows; there must be some."""
+    """(arrays for Place.predictions, network evaluations int64 (n,)) of the rows; there must be some."""
     size = setting.infer.batch
     parts = [rows[i : i + size] for i in range(0, len(rows), size)]
     found = [_score(scorer, part, setting) for part in run.progress(parts, label=label, unit="batches")]

@@ -20,22 +20,6 @@ DIGITS = 6  # of a Dice in models/decisions/<key>.json
 
 
 @dataclass(frozen=True)
-class Thetas:
-    """Section `tune.theta` of params.yaml: the thresholds that are tried."""
-
-    first: float = number(min=0)
-    last: float = number(min=0)
-    step: float = number(min=1e-6)
-
-    def candidates(self) -> np.ndarray:
-        """float64 (n,), ascending. UserError if there is none."""
-        count = int((self.last - self.first) / self.step + 1e-9) + 1
-        if self.last < self.first:
-            raise UserError(f"params.yaml: tune.theta.last is {self.last}, expected at least first = {self.first}; mend it")
-        return np.round(self.first + self.step * np.arange(count), 9)
-
-
-@dataclass(frozen=True)
 class Grid:
     """A section `tune.<key>` of params.yaml; a list is empty where the baseline has no such setting."""
 

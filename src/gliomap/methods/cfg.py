@@ -5,6 +5,7 @@ AnoFPDM reads anomalies off it going forward, DDIB (DDIM, classifier-free) going
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -90,6 +91,11 @@ def slice_labels(slices: Slices, splits: tuple[str, ...]) -> np.ndarray:
     for split in splits:
         labels[slices.rows(split)] = slices.labels(split)["tumour"]
     return labels
+
+
+def label_hash(labels: np.ndarray) -> str:
+    """What makes a checkpoint belong to these labels."""
+    return hashlib.blake2b(labels.tobytes(), digest_size=16).hexdigest()
 
 
 def configure(own: Cfg, image_size: int) -> UNetConfig:

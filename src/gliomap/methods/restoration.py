@@ -13,10 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gliomap import weights
 from gliomap.contract import Batch
 from gliomap.data.slices import Slices
-from gliomap.device import for_inference
 from gliomap.diffusion import samplers
 from gliomap.diffusion.denoiser import NULL, Denoise, Denoiser
 from gliomap.diffusion.guidance import classifier_guided, guided
@@ -30,7 +28,6 @@ from gliomap.methods.cfg import CLIP, HEALTHY, MODALITIES, Follow
 from gliomap.methods.restoration_training import field_of
 from gliomap.methods.translator import load as load_net
 from gliomap.nets.classifier import Classifier
-from gliomap.nets.unet import UNetConfig
 from gliomap.params import number
 from gliomap.scorer import Error, Scores, deviation
 from gliomap.scoring.mixed import Mixed, median, median_px
@@ -200,19 +197,9 @@ def load(key: str, own: Restoration, models: Path, image_size: int, device: torc
     schedule = Diffusion(**trained["diffusion"]).schedule()
     if key != "ddim_clf":
         return Nets(Denoiser(net, schedule, clip=CLIP), field=field_of(trained))
-    classifier = load_classifier(models / "classifier" / "all", own.weights, image_size, device)
+    _, classifier = load_net(models / "classifier" / "all", "net", own.weights, image_size, device, Classifier)
     label = HEALTHY if trained["label"] == "slice" else None
     return Nets(Denoiser(net, schedule, clip=CLIP, learned_variance=True), label, classifier=classifier)
-
-
-def load_classifier(folder: Path, which: Which, image_size: int, device: torch.device) -> Classifier:
-    """The trained classifier. UserError if it is missing, or of another image size."""
-    meta, states = weights.load(folder, which, method="classifier")
-    config = UNetConfig.of(meta["networks"]["net"])
-    if config.image_size != image_size:
-        found = f"trained on slices of {config.image_size} px, found slices of {image_size} px"
-        raise UserError(f"{folder / 'model.json'}: {found}; train again (`dvc repro`) or prepare the slices at that size")
-    return for_inference(weights.put(Classifier(config), states["net"], folder / f"{which}.safetensors"), device)
 
 
 class RestorationScorer:

@@ -5,7 +5,7 @@ MMCCD's way back g, and both ways of the Cyclic U-Net, are such translators: no 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from gliomap.diffusion.noise import Noise
 from gliomap.errors import UserError
 from gliomap.nets.unet import UNet, UNetConfig, UNetShape
 from gliomap.weights import Which
+
+Build = Callable[[UNetConfig], nn.Module]
 
 
 class Translator:
@@ -46,9 +48,12 @@ class Translator:
         yield "net", F.mse_loss(self.nets["net"](x).float(), y)
 
 
-def load(folder: Path, name: str, which: Which, image_size: int, device: torch.device) -> tuple[dict[str, Any], nn.Module]:
-    """(arguments in model.json, its U-Net `name` ready for inference) of models/<method>/<pair>.
+def load(
+    folder: Path, name: str, which: Which, image_size: int, device: torch.device, build: Build = UNet
+) -> tuple[dict[str, Any], nn.Module]:
+    """(arguments in model.json, its network `name` ready for inference) of models/<method>/<pair>.
 
+    build: makes the network out of its configuration.
     Raises UserError if a file is missing or damaged, or if the network was trained on slices of another size.
     """
     meta, states = weights.load(folder, which, method=folder.parent.name)
@@ -57,7 +62,7 @@ def load(folder: Path, name: str, which: Which, image_size: int, device: torch.d
     if config.image_size != image_size:
         found = f"trained on slices of {config.image_size} px, found slices of {image_size} px"
         raise UserError(f"{folder / 'model.json'}: {found}; train again (`dvc repro`) or prepare the slices at that size")
-    return arguments, for_inference(weights.put(UNet(config), states[name], folder / f"{which}.safetensors"), device)
+    return arguments, for_inference(weights.put(build(config), states[name], folder / f"{which}.safetensors"), device)
 
 
 def translate(net: nn.Module, x: Tensor) -> Tensor:

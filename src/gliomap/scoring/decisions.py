@@ -16,6 +16,7 @@ import numpy as np
 from gliomap.errors import UserError
 from gliomap.files import read_json
 from gliomap.params import number
+from gliomap.place import Place
 from gliomap.scoring.masks import drop_small
 from gliomap.scoring.mixed import best_theta
 from gliomap.scoring.mixed_inputs import Predicted
@@ -26,6 +27,7 @@ NEEDS = {  # arrays of the predictions that a kind of decision starts from
     "fixed": ("whole",),
 }
 KEYS = {"forward": ("w", "tau", "m_max"), "tuned": ("tau", "end", "theta"), "fixed": ("theta",)}
+SYSTEM = "anofpdm"  # all rows are methods of this system
 SOURCE = {"anofpdm_tuned": "anofpdm_ddim"}  # rows that are other decisions about another row's predictions
 HUNDREDTHS = 100  # the scaled divergence is rounded to these
 NEARLY = 0.99  # of the best accuracy, at which a larger guidance weight is preferred (later edition of the paper)
@@ -40,16 +42,9 @@ class Labels:
     alarms_high: float = number(min=0, max=1)
 
 
-@dataclass(frozen=True)
-class Thetas:
-    """Section `tune_labels`: the thresholds tried on validation masks, step, 2 step, ... up to last."""
-
-    step: float = number(min=1e-6)
-    last: float = number(min=1e-6)
-
-    def values(self) -> np.ndarray:
-        """float64 ascending; `last` is among them if it is a multiple of `step`."""
-        return np.round(np.arange(1, int(self.last / self.step + 1e-9) + 1) * self.step, 9)
+def place(row: str) -> Place:
+    """Whose predictions a row of the table decides about."""
+    return Place(SYSTEM, SOURCE.get(row, row))
 
 
 @dataclass(frozen=True)

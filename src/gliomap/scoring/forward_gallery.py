@@ -42,7 +42,7 @@ def decided(keys: Sequence[str], rows: np.ndarray, slices: Slices, component_px:
     result = {}
     for key in run.progress(keys, label="masks", unit="rows"):
         chosen = decisions.load(Path("models/decisions") / f"{key}.json", slices.folder.name)
-        path = Path("predictions") / decisions.SOURCE.get(key, key) / "test.npz"
+        path = decisions.place(key).predictions("test")
         found = mixed_inputs.read(path, slices, "test", decisions.NEEDS[chosen["kind"]])
         result[key] = decisions.decide(found.only(rows), chosen, component_px)
     return result

@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from gliomap.data.slices import Slices
 from gliomap.errors import UserError
 from gliomap.files import read_csv, read_json, read_npz
 from gliomap.params import number
+from gliomap.place import Place
 from gliomap.scoring import masks
 from gliomap.scoring.masks import Postprocess
 
@@ -100,7 +100,7 @@ def describe(scores: pd.DataFrame, position: int) -> str:
 class Found:
     """What earlier stages wrote about a method's n test slices.
 
-    predictions: arrays of predictions/<method>/test.npz. scores: n rows of scores/<method>.csv. threshold: in units of
+    predictions: the method's arrays of the test slices. scores: n rows of its scores. threshold: in units of
     the map. post: what the threshold was found with.
     """
 
@@ -110,17 +110,17 @@ class Found:
     post: Postprocess
 
 
-def read_scores(method: str) -> pd.DataFrame:
-    """scores/<method>.csv."""
-    return read_csv(Path("scores") / f"{method}.csv", dtype={"case": str, "patient": str})
+def read_scores(place: Place) -> pd.DataFrame:
+    """The method's scores/<system>/<method>.csv."""
+    return read_csv(place.scores, dtype={"case": str, "patient": str})
 
 
-def read(method: str, scores: pd.DataFrame) -> Found:
+def read(place: Place, scores: pd.DataFrame) -> Found:
     """The method's predictions beside its scores. UserError if they are not of the same slices."""
-    path, level = Path("predictions") / method / "test.npz", Path("models/thresholds") / f"{method}.json"
+    path, level = place.predictions("test"), place.threshold
     predictions, threshold = read_npz(path), read_json(level)
     if not np.array_equal(predictions["rows"], scores["row"]):
-        raise UserError(f"{path}: its slices are not those of scores/{method}.csv; run `dvc repro evaluate@{method}`")
+        raise UserError(f"{path}: its slices are not those of {place.scores}; run `dvc repro evaluate@{place.system}`")
     post = params.convert(threshold["postprocess"], Postprocess, str(level), "postprocess")
     return Found(predictions, scores, threshold["threshold"], post)
 

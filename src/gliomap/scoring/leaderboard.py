@@ -10,23 +10,30 @@ from typing import Any
 from gliomap import params
 from gliomap.errors import UserError
 from gliomap.files import read_json
+from gliomap.place import Place
 
-Numbers = Mapping[str, float | None]  # of metrics/<method>.json; None where a number does not exist
+Numbers = Mapping[str, float | None]  # of metrics/<system>/<method>.json; None where a number does not exist
 
 
 @dataclass(frozen=True)
 class Entry:
     """One method of conf/graph.yaml.
 
-    key: its name in every path. name, supervision: as tables show them. modalities: those of its `pair`, in that order.
-    models: folders below models/ that its inference needs.
+    key: its name in every path. system: what it is scored with. name, supervision: as tables show them. modalities: those of
+    its `pair`, in that order. models: folders below models/ that its inference needs.
     """
 
     key: str
+    system: str
     name: str
     supervision: str
     modalities: tuple[str, ...]
     models: tuple[str, ...]
+
+    @property
+    def place(self) -> Place:
+        """Where the stages leave what they say about it."""
+        return Place(self.system, self.key)
 
 
 def entries(graph: Path) -> list[Entry]:
@@ -44,6 +51,7 @@ def _entry(key: str, value: Any, graph: Path) -> Entry:
     needs = dict.fromkeys(folders)
     return Entry(
         key=key,
+        system=str(value.get("system", key)),
         name=str(value.get("name", key)),
         supervision=str(value.get("supervision", "not stated")),
         modalities=tuple(str(value.get("pair") or "").replace("-", " ").split()),
@@ -51,19 +59,21 @@ def _entry(key: str, value: Any, graph: Path) -> Entry:
     )
 
 
-def metrics(folder: Path, keys: Iterable[str]) -> dict[str, Numbers]:
-    """The numbers of each method in `folder`/<key>.json. UserError if a file is missing, or is no mapping of numbers."""
-    found = {}
-    for key in keys:
-        path = folder / f"{key}.json"
-        found[key] = read_json(path)
-        if not isinstance(found[key], dict) or not all(v is None or isinstance(v, int | float) for v in found[key].values()):
-            raise UserError(f"{path}: found something else than numbers by name; run `dvc repro -f evaluate@{key}`")
+def metrics(entries: Iterable[Entry]) -> dict[str, Numbers]:
+    """The numbers of each method, by its key. UserError if a file is missing, or is no mapping of numbers."""
+    return {entry.key: numbers(entry.place.metrics, f"evaluate@{entry.system}") for entry in entries}
+
+
+def numbers(path: Path, stage: str) -> Numbers:
+    """A file of metrics. UserError if it is missing, or is no mapping of numbers; `stage` writes it."""
+    found = read_json(path)
+    if not isinstance(found, dict) or not all(v is None or isinstance(v, int | float) for v in found.values()):
+        raise UserError(f"{path}: found something else than numbers by name; run `dvc repro -f {stage}`")
     return found
 
 
 def need(numbers: Numbers, name: str, method: str) -> float | None:
     """A metric that `evaluate` always writes. UserError if it is not there."""
     if name not in numbers:
-        raise UserError(f"metrics/{method}.json: {name} is missing; run `dvc repro -f evaluate@{method}`")
+        raise UserError(f"metrics of {method}: {name} is missing; run `dvc repro -f` for the evaluate stage of its system")
     return numbers[name]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from gliomap.errors import UserError
 from gliomap.params import number
 from gliomap.scoring.masks import drop_small
 
@@ -25,6 +26,23 @@ class Mixed:
     component_mm2: float = number(min=0)  # components of at most this area leave the mask
     foreground: float = number(min=-1, max=1)  # a pixel counts where the mean of the modalities is above this
     median_mm: float = number(min=0)  # side of the median filter on a map
+
+
+@dataclass(frozen=True)
+class Thetas:
+    """Sections `tune.theta` and `tune_labels` of params.yaml: the thresholds that are tried."""
+
+    first: float = number(min=0)
+    last: float = number(min=0)
+    step: float = number(min=1e-6)
+
+    def candidates(self) -> np.ndarray:
+        """float64 (n,), ascending. UserError if there is none."""
+        count = int((self.last - self.first) / self.step + 1e-9) + 1
+        if self.last < self.first:
+            wanted = f"expected at least the first, {self.first}"
+            raise UserError(f"params.yaml: the last threshold to try is {self.last}, {wanted}; mend it")
+        return np.round(self.first + self.step * np.arange(count), 9)
 
 
 def median_px(mixed: Mixed, pixel_mm: float) -> int:

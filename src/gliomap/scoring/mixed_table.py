@@ -12,7 +12,7 @@ import pandas as pd
 
 from gliomap import params
 from gliomap.errors import UserError
-from gliomap.files import read_json
+from gliomap.scoring import leaderboard
 from gliomap.scoring.leaderboard import Numbers
 from gliomap.scoring.papers import NOT_PRINTED, Closest, difference
 from gliomap.scoring.tables import NONE, Setup, fixed, is_number, markdown
@@ -77,24 +77,16 @@ def read(path: Path) -> MixedPaper:
 
 
 def keys(graph: Path) -> list[str]:
-    """The rows that the pipeline evaluates: `mixed_rows` of conf/graph.yaml; none if it has no such list."""
-    found = params.load(graph).get("mixed_rows") or []
-    if not isinstance(found, list | dict):
-        raise UserError(f"{graph}: mixed_rows is {found!r}, expected the names of rows; see docs/extending.md")
-    return [str(key) for key in found]
+    """The rows that the pipeline evaluates: `mixed_rows` of conf/graph.yaml, names with spaces between; none if absent."""
+    found = params.load(graph).get("mixed_rows") or ""
+    if not isinstance(found, str):
+        raise UserError(f"{graph}: mixed_rows is {found!r}, expected the names of rows in one line; see docs/extending.md")
+    return found.split()
 
 
 def metrics(names: Sequence[str]) -> dict[str, Numbers]:
     """metrics/mixed/<row>.json of each row. UserError if one is missing, or is no mapping of numbers."""
-    found = {}
-    for name in names:
-        path = FOLDER / f"{name}.json"
-        found[name] = read_json(path)
-        if not isinstance(found[name], dict) or not all(
-            v is None or isinstance(v, int | float) for v in found[name].values()
-        ):
-            raise UserError(f"{path}: found something else than numbers by name; run `dvc repro -f evaluate_mixed@{name}`")
-    return found
+    return {name: leaderboard.numbers(FOLDER / f"{name}.json", "evaluate_mixed") for name in names}
 
 
 def number(text: str) -> tuple[float, float]:
@@ -226,5 +218,5 @@ def _counts(paper: MixedPaper) -> list[str]:
 
 def _need(numbers: Numbers, name: str, key: str) -> float | None:
     if name not in numbers:
-        raise UserError(f"{FOLDER / key}.json: {name} is missing; run `dvc repro -f evaluate_mixed@{key}`")
+        raise UserError(f"{FOLDER / key}.json: {name} is missing; run `dvc repro -f evaluate_mixed`")
     return numbers[name]

@@ -56,7 +56,7 @@ def find(inputs: Inputs, rule: str, count: int, component_px: int, also: float |
 def load(path: Path, method: str, recipe: str, post: Postprocess) -> dict[str, Any]:
     """What stages/calibrate.py wrote. UserError if it is not for this method, recipe and post-processing."""
     found, expected = read_json(path), {"method": method, "recipe": recipe, "postprocess": asdict(post)}
-    again = f"run `python stages/calibrate.py {method} --recipe {recipe}` again"
+    again = f"run `dvc repro -f calibrate@{path.parent.name}`"
     for name, value in expected.items():
         if found.get(name) != value:
             raise UserError(f"{path}: found {name} {found.get(name)}, expected {value}; {again}")
