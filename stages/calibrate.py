@@ -5,10 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gliomap import run
+from gliomap.base import run
+from gliomap.base.files import write_json
+from gliomap.base.place import Place
 from gliomap.data.slices import Slices
-from gliomap.files import write_json
-from gliomap.place import Place
 from gliomap.scoring import inputs, thresholds
 from gliomap.scoring.masks import Postprocess
 from gliomap.scoring.thresholds import Calibrate

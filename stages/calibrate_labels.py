@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gliomap import run
+from gliomap.base import run
+from gliomap.base.files import write_json
 from gliomap.data.slices import Slices
-from gliomap.files import write_json
 from gliomap.scoring import decisions, mixed_inputs
 from gliomap.scoring.decisions import Labels
 

@@ -1,6 +1,6 @@
 """Generate the phantom, or find and check a cohort on disk. Raw data stay where they are: python stages/download.py"""
 
-from gliomap import files, run
+from gliomap.base import files, run
 from gliomap.data.case import to_manifest
 from gliomap.data.cohort import Cohort, accept, check_cohort, report
 from gliomap.data.location import Source

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from gliomap import run
+from gliomap.base import run
+from gliomap.base.files import write_csv, write_json
+from gliomap.base.place import Place
 from gliomap.data.slices import Slices
-from gliomap.files import write_csv, write_json
-from gliomap.place import Place
 from gliomap.scoring import inputs, per_slice, summary, thresholds
 from gliomap.scoring.masks import Postprocess, segment
 from gliomap.scoring.summary import Evaluate

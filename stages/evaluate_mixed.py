@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from gliomap import run
+from gliomap.base import run
+from gliomap.base.files import write_csv, write_json
 from gliomap.data.slices import Slices
-from gliomap.files import write_csv, write_json
 from gliomap.scoring import decisions, mixed, mixed_inputs, mixed_metrics, summary
 from gliomap.scoring.mixed import Mixed
 from gliomap.scoring.mixed_metrics import Truth

@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gliomap import run
+from gliomap.base import run
+from gliomap.base.files import read_csv, write_csv
 from gliomap.data.slices import Slices
-from gliomap.files import read_csv, write_csv
 from gliomap.scoring import figures, gallery, leaderboard, overview, pictures
 from gliomap.scoring.gallery import Figures
 from gliomap.scoring.leaderboard import Entry

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gliomap import run
+from gliomap.base import run
+from gliomap.base.files import read_csv, write_csv
 from gliomap.data.slices import Slices
-from gliomap.files import read_csv, write_csv
 from gliomap.scoring import (
     bootstrap,
     decisions,

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from gliomap import run
+from gliomap.base import run
 from gliomap.data import case, location, montage, splits, store
 from gliomap.data.recipes import RECIPES
 from gliomap.data.slices import Slices

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gliomap import device, run
+from gliomap.base import run
+from gliomap.base.files import write_npz
 from gliomap.data.slices import Slices
 from gliomap.diffusion.noise import Noise
-from gliomap.files import write_npz
-from gliomap.inference import Infer, Setting, chosen
+from gliomap.engine import device
+from gliomap.engine.inference import Infer, Setting, chosen
 from gliomap.methods.anofpdm import SECTIONS, Anofpdm, AnofpdmScorer, scorer
 from gliomap.methods.forward import Forward
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from gliomap import run
-from gliomap.files import write_csv, write_text
-from gliomap.scoring import costs, leaderboard, mixed_table, papers, tables
+from gliomap.base import run
+from gliomap.base.files import write_csv, write_text
+from gliomap.scoring import confusion_table, costs, leaderboard, mixed_table, papers, tables
 
 GRAPH = Path("conf/graph.yaml")
 COST, OUT = Path("metrics/cost"), Path("metrics/tables")
@@ -13,12 +13,13 @@ COST, OUT = Path("metrics/cost"), Path("metrics/tables")
 def main(argv: list[str]) -> None:
     """metrics/tables/*.{csv,md} from metrics/<system>/, metrics/mixed/ and metrics/cost/. Takes no arguments.
 
-    mmccd_table1, summary, cost; and anofpdm_table1, if the graph has rows for it.
+    mmccd_table1, summary, cost; and anofpdm_table1, ddmd_table1, if the graph has rows for them.
     """
     with run.stage({"data": str, "recipe": str, "scale": str, "evaluate.confidence": float}) as p:
         setup = tables.Setup(p["data"], p["recipe"], p["scale"], p["evaluate.confidence"])
         entries = leaderboard.entries(GRAPH)
         metrics = leaderboard.metrics(entries)
+        in_ddmd = confusion_table.rows(entries, setup)
         in_mixed = mixed_table.metrics(mixed_table.keys(GRAPH))
         paper = papers.read(Path("conf/papers/mmccd.yaml"))
         rows = papers.rows(paper, entries, metrics)
@@ -29,6 +30,10 @@ def main(argv: list[str]) -> None:
         cost = costs.frame(entries, COST)
         write_csv(OUT / "cost.csv", cost)
         write_text(OUT / "cost.md", costs.text(cost, setup))
+        if in_ddmd.numbers:
+            ddmd = confusion_table.read(Path("conf/papers/ddmd.yaml"))
+            write_csv(OUT / "ddmd_table1.csv", confusion_table.frame(ddmd, in_ddmd))
+            write_text(OUT / "ddmd_table1.md", confusion_table.text(ddmd, in_ddmd, setup))
         if in_mixed:
             anofpdm = mixed_table.read(Path("conf/papers/anofpdm.yaml"))
             write_csv(OUT / "anofpdm_table1.csv", mixed_table.frame(anofpdm, in_mixed))

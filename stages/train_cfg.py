@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from gliomap import run
+from gliomap.base import run
 from gliomap.data.slices import Slices
-from gliomap.device import Compute
+from gliomap.engine.device import Compute
+from gliomap.engine.train import Job, train_model
 from gliomap.methods.cfg import Cfg, Training, label_hash, slice_labels
-from gliomap.train import Job, train_model
 
 
 def main(argv: list[str]) -> None:

@@ -3,13 +3,13 @@
 import argparse
 from pathlib import Path
 
-from gliomap import run
+from gliomap.base import run
 from gliomap.data.slices import Slices
-from gliomap.device import Compute
+from gliomap.engine.device import Compute
+from gliomap.engine.scorer import parse_pair
+from gliomap.engine.train import Job, train_model
 from gliomap.methods.mmccd import Diffusion, Follow, MmccdTrain, Training
 from gliomap.nets.unet import UNetShape
-from gliomap.scorer import parse_pair
-from gliomap.train import Job, train_model
 
 
 def main(argv: list[str]) -> None:

@@ -3,14 +3,14 @@
 import argparse
 from pathlib import Path
 
-from gliomap import run
-from gliomap.contract import Train
+from gliomap.base import run
 from gliomap.data.slices import Slices
-from gliomap.device import Compute
+from gliomap.engine.contract import Train
+from gliomap.engine.device import Compute
+from gliomap.engine.scorer import parse_pair
+from gliomap.engine.train import Job, train_model
 from gliomap.methods.translator import Translator
 from gliomap.nets.unet import UNetShape
-from gliomap.scorer import parse_pair
-from gliomap.train import Job, train_model
 
 
 def main(argv: list[str]) -> None:

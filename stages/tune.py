@@ -4,12 +4,13 @@ import argparse
 import time
 from pathlib import Path
 
-from gliomap import device, run
+from gliomap.base import run
+from gliomap.base.errors import UserError
+from gliomap.base.files import write_json
 from gliomap.data.slices import Slices
 from gliomap.diffusion.noise import Noise
-from gliomap.errors import UserError
-from gliomap.files import write_json
-from gliomap.inference import Infer, Setting, chosen, cost
+from gliomap.engine import device
+from gliomap.engine.inference import Infer, Setting, chosen, cost
 from gliomap.methods import restoration
 from gliomap.methods.restoration import Restoration
 from gliomap.scoring.mixed import Mixed, Thetas

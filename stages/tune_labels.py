@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from gliomap import run
+from gliomap.base import run
+from gliomap.base.files import write_json
 from gliomap.data.slices import Slices
-from gliomap.files import write_json
 from gliomap.scoring import decisions, mixed, mixed_inputs
 from gliomap.scoring.mixed import Mixed, Thetas
 

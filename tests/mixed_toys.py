@@ -7,8 +7,8 @@ import numpy as np
 from scipy import ndimage
 
 import scoring_toys as toys
-from gliomap import files
-from gliomap.place import Place
+from gliomap.base import files
+from gliomap.base.place import Place
 
 ROOT = Path(__file__).resolve().parents[1]
 FORWARD = ("anofpdm_ddpm", "anofpdm_ddim")

@@ -5,11 +5,11 @@ import itertools
 import torch
 from torch import nn
 
-from gliomap.contract import Batch
 from gliomap.diffusion.denoiser import NULL, Denoiser
 from gliomap.diffusion.noise import Noise
 from gliomap.diffusion.schedule import VP, Diffusion
 from gliomap.diffusion.simplex import Simplex
+from gliomap.engine.contract import Batch
 from gliomap.methods import restoration
 from gliomap.methods.restoration import WAYS, Nets, Point, Restoration, Walk, levels
 from gliomap.nets.classifier import Classifier, configure

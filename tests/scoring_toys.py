@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gliomap import files
-from gliomap.place import Place
+from gliomap.base import files
+from gliomap.base.place import Place
 from gliomap.scoring import masks
 from gliomap.scoring.inputs import Inputs
 

@@ -7,7 +7,7 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 
-from gliomap import files
+from gliomap.base import files
 from gliomap.data.case import MODALITIES
 
 ROOT = Path(__file__).resolve().parents[1]

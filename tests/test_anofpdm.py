@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from gliomap.contract import Batch
+from gliomap.base.errors import UserError
 from gliomap.diffusion.denoiser import NULL, Denoiser
 from gliomap.diffusion.noise import Noise
 from gliomap.diffusion.schedule import VP
-from gliomap.errors import UserError
+from gliomap.engine.contract import Batch
 from gliomap.methods.anofpdm import LEVELS, Anofpdm, AnofpdmScorer, levels
 from gliomap.methods.cfg import HEALTHY, MODALITIES
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import cohorts
-from gliomap import files
+from gliomap.base import files
+from gliomap.base.errors import UserError
 from gliomap.data import case as cases
-from gliomap.errors import UserError
 
 LAYOUTS = ("brats2020", "brats2023", "msd")
 

@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 import torch
 
-from gliomap import weights
-from gliomap.contract import Batch, Train
+from gliomap.base.errors import UserError
 from gliomap.diffusion.denoiser import NULL
 from gliomap.diffusion.noise import Noise
 from gliomap.diffusion.schedule import Diffusion
-from gliomap.errors import UserError
+from gliomap.engine import weights
+from gliomap.engine.contract import Batch, Train
 from gliomap.methods.cfg import HEALTHY, UNHEALTHY, Cfg, Training, configure, load
 from gliomap.nets.unet import UNet, UNetShape
 

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
+from gliomap.base.errors import UserError
 from gliomap.diffusion.denoiser import Prediction
 from gliomap.diffusion.guidance import classifier_guided
 from gliomap.diffusion.schedule import VP
-from gliomap.errors import UserError
 from gliomap.methods.restoration_training import denoiser_config
 from gliomap.nets.classifier import Classifier, Pool, configure
 from gliomap.nets.unet import NULL, UNet, UNetShape, sinusoid

@@ -11,10 +11,10 @@ import pytest
 from ruamel.yaml import YAML
 
 import cohorts
-from gliomap import files, run
+from gliomap.base import files, run
+from gliomap.base.errors import UserError
 from gliomap.data.case import find_cases, read_manifest
 from gliomap.data.cohort import check_cohort, report
-from gliomap.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = cohorts.SHAPE

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gliomap import files
-from gliomap.errors import UserError
+from gliomap.base import files
+from gliomap.base.errors import UserError
 from gliomap.scoring import decisions
 from gliomap.scoring.decisions import Labels
 from gliomap.scoring.mixed import Thetas

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gliomap import device
+from gliomap.engine import device
 
 
 @pytest.mark.parametrize(

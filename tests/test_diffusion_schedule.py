@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from gliomap.base.errors import UserError
 from gliomap.diffusion.schedule import CLEAN, VE, VP, Posterior, diffuse, posterior
-from gliomap.errors import UserError
 
 VPS = VP(1000, 1e-4, 0.02)
 VES = VE(0.01, 348.0)

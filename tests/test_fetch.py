@@ -13,8 +13,8 @@ from typing import ClassVar
 
 import pytest
 
+from gliomap.base.errors import UserError
 from gliomap.data import fetch
-from gliomap.errors import UserError
 
 PAYLOAD = bytes(range(256)) * 4096  # 1 MiB
 

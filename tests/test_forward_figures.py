@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 import mixed_toys as toys
-from gliomap import files
-from gliomap.errors import UserError
+from gliomap.base import files
+from gliomap.base.errors import UserError
 from gliomap.scoring import bootstrap, forward_figures, mixed_inputs
 from gliomap.scoring.mixed_inputs import Predicted
 from gliomap.scoring.mixed_metrics import Truth

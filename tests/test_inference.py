@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from gliomap.device import launch
 from gliomap.diffusion.noise import Noise
-from gliomap.inference import Infer, Setting, chosen, cost, image_scores, predict
-from gliomap.scorer import Scores
+from gliomap.engine.device import launch
+from gliomap.engine.inference import Infer, Setting, chosen, cost, image_scores, predict
+from gliomap.engine.scorer import Scores
 
 
 def index() -> pd.DataFrame:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gliomap import files
-from gliomap.errors import UserError
+from gliomap.base import files
+from gliomap.base.errors import UserError
 from stage_toys import ROOT, SHAPE, SIZE, main, stage_of, write_store
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ def project(tmp_path_factory):
 
 
 def infer(method: str, module: str, pair: str) -> dict[str, dict[str, np.ndarray]]:
-    main("infer", "toy", method, "--module", module, "--pair", pair)
+    main("infer", "toy", f"{method}={pair}", "--module", module)
     return {split: files.read_npz(f"predictions/toy/{split}/{method}.npz") for split in ("val", "test")}
 
 
@@ -93,7 +93,7 @@ def test_threshold_ranks_by_the_quantiles_of_the_volume(project):
 
 def test_a_method_that_is_not_trained_is_one_sentence(project):
     with pytest.raises(UserError, match=r"models.mmccd.t2-flair.model\.json"):
-        main("infer", "mmccd", "mmccd", "--module", "mmccd", "--pair", "t2-flair")
+        main("infer", "mmccd", "mmccd=t2-flair", "--module", "mmccd")
 
 
 def test_the_study_keeps_every_level(project):

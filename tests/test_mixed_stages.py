@@ -9,8 +9,8 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 import mixed_toys as toys
-from gliomap import files
-from gliomap.errors import UserError
+from gliomap.base import files
+from gliomap.base.errors import UserError
 
 STORE = Path("data/slices/common")
 DECISIONS = [f"models/decisions/{row}.json" for row in (*toys.FORWARD, "anofpdm_tuned")]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gliomap.errors import UserError
+from gliomap.base.errors import UserError
 from gliomap.scoring import mixed_table, tables
 from test_scoring_tables import project as _project
 from test_scoring_tables import stage

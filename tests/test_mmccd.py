@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from gliomap import params, weights
-from gliomap.contract import Batch
+from gliomap.base import params
+from gliomap.base.errors import UserError
 from gliomap.diffusion.denoiser import Denoiser
 from gliomap.diffusion.noise import Noise
 from gliomap.diffusion.schedule import VP
-from gliomap.errors import UserError
+from gliomap.engine import weights
+from gliomap.engine.contract import Batch
 from gliomap.methods import mmccd
 from gliomap.methods.mmccd import PRESETS, Cycle, Diffusion, Mmccd, MmccdScorer, MmccdTrain, Options, Training
 from gliomap.methods.stripes import every_stripe

@@ -5,9 +5,9 @@ from typing import Literal
 
 import pytest
 
-from gliomap import params
-from gliomap.errors import UserError
-from gliomap.params import number
+from gliomap.base import params
+from gliomap.base.errors import UserError
+from gliomap.base.params import number
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from gliomap.base.errors import UserError
 from gliomap.data.phantom import atlas, cohort, writer
 from gliomap.data.phantom.cohort import generate
 from gliomap.data.phantom.settings import PhantomSettings, affine
-from gliomap.errors import UserError
 from phantom_realism import EVEN, atlas_folder
 
 THREE = PhantomSettings(subjects=3, healthy=1, voxel=2, knobs=EVEN)

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
+from gliomap.base.errors import UserError
 from gliomap.data.phantom import atlas as atlas_module
 from gliomap.data.phantom.settings import MODALITIES
 from gliomap.data.phantom.subject import make_subject
 from gliomap.data.phantom.tumour import draw_tumour, place
 from gliomap.data.phantom.warp import STEP, Warp, draw_displacement, draw_person, velocity_basis
-from gliomap.errors import UserError
 from phantom_realism import EVEN, atlas_folder, measure, summary
 
 VENTRICLE = (20, -38, 16)  # MNI mm, in the atrium of the lateral ventricle

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gliomap import files
+from gliomap.base import files
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[1]
@@ -141,7 +141,16 @@ def test_a_guidance_weight_reruns_the_forward_process_and_what_follows_only(firs
     first.params.write_text(text)
     assert {"infer@anofpdm_ddpm", "infer@anofpdm_ddim", "study_forward"} <= changed
     assert not [name for name in changed if name.startswith(("train", "tune@", "preprocess", "download"))]
-    assert not {"infer@mmccd", "infer@ddib"} & changed
+    assert not {"infer@mmccd", "infer_restoration"} & changed
+
+
+def test_fewer_chains_rerun_the_sampling_of_masks_and_what_follows_only(first):
+    text = first.params.read_text()
+    first.params.write_text(re.sub(r"(?m)^  chains: auto", "  chains: 1", text, count=1))
+    changed = set(re.findall(r"(?m)^([a-z_]+(?:@\S+)?):$", first.dvc("status")))
+    first.params.write_text(text)
+    assert "study_chains" in changed
+    assert {name for name in changed if name.startswith(("train", "tune", "infer", "discrepancy"))} == {"infer_ddmd"}
 
 
 def test_a_training_parameter_reruns_its_training_only(first):

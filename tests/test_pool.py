@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from gliomap import pool
-from gliomap.errors import UserError
+from gliomap.base import pool
+from gliomap.base.errors import UserError
 
 
 def square(x: int) -> int:

@@ -5,14 +5,14 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from gliomap import params
+from gliomap.base import params
+from gliomap.base.errors import UserError
 from gliomap.data import intensity
 from gliomap.data.case import CAVITY, MODALITIES
 from gliomap.data.recipe import binary, levels, prepare
 from gliomap.data.recipes import RECIPES, Anofpdm, Common, Ddmd, Mmccd, Norm, PerModality, Tsgm
 from gliomap.data.resample import area
 from gliomap.data.scan import Scan
-from gliomap.errors import UserError
 
 PERCENTILES = PerModality(t1=0.98, t1ce=0.98, t2=0.98, flair=0.90)
 COMMON = Common(size=12, crop=24, z_first=2, z_last=8, z_step=1, p_up=1.0, min_brain_mm2=1)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from gliomap.base.errors import UserError
 from gliomap.diffusion.denoiser import NULL, Denoiser
 from gliomap.diffusion.noise import Noise
-from gliomap.errors import UserError
 from gliomap.methods.restoration import WAYS, Nets, Point, RestorationScorer, Walk, levels
 from restoration_toys import SCHEDULE, SIZE, Even, Oracle, P, batch_of, images, nets_of, point_of, random_nets, restored
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gliomap import files
-from gliomap.errors import UserError
+from gliomap.base import files
+from gliomap.base.errors import UserError
 from gliomap.methods.restoration import WAYS, needs
 from stage_toys import DEEP, ROOT, SHAPE, SIZE, main, write_store
 
@@ -39,7 +39,7 @@ def project(tmp_path_factory):
         patch.chdir(folder)
         patch.setenv("GLIOMAP_WORK", str(folder / "work"))
         for name in MODELS:
-            main("train_baseline", name)
+            main("train_baselines", name)
         main("train_cfg")
         for split in ("train", "val"):
             (folder / f"data/slices/common/labels_{split}.csv").unlink()  # from here on nothing may ask for them
@@ -99,7 +99,7 @@ def test_inference_reads_the_decision_and_no_truth(tuned, key):
     found = []
     for _ in range(2):
         (tuned / "data/slices/common/quantiles.npy").unlink(missing_ok=True)
-        main("infer", "anofpdm", key, "--module", "restoration", "--pair", key)
+        main("infer", "anofpdm", f"{key}={key}", "--module", "restoration")
         found.append([files.md5(f"predictions/anofpdm/{split}/{key}.npz") for split in ("val", "test")])
     assert found[0] == found[1]
     brain = np.load(tuned / "data/slices/common/brain.npy")
@@ -119,7 +119,7 @@ def test_tuning_and_inference_restore_alike(tuned):
     """The best theta on the stored validation maps is the decision's."""
     from gliomap.scoring.mixed import best_theta
 
-    main("infer", "anofpdm", "anoddpm", "--module", "restoration", "--pair", "anoddpm")
+    main("infer", "anofpdm", "anoddpm=anoddpm", "--module", "restoration")
     arrays = files.read_npz("predictions/anofpdm/val/anoddpm.npz")
     decision = files.read_json("models/decisions/anoddpm.json")
     rows = arrays["rows"] - 4 * DEEP
@@ -134,14 +134,14 @@ def test_what_is_not_there_yet_is_one_sentence(tuned):
         main("tune", "ddim")
     (tuned / "models/decisions/ddim.json").rename(tuned / "kept.json")
     with pytest.raises(UserError, match=r"decisions.ddim\.json: no such file"):
-        main("infer", "anofpdm", "ddim", "--module", "restoration", "--pair", "ddim")
+        main("infer", "anofpdm", "ddim=ddim", "--module", "restoration")
     (tuned / "kept.json").rename(tuned / "models/decisions/ddim.json")
     (tuned / "models/classifier/all/ema.safetensors").rename(tuned / "kept")
     with pytest.raises(UserError, match=r"classifier.all.ema\.safetensors: no such file"):
-        main("infer", "anofpdm", "ddim_clf", "--module", "restoration", "--pair", "ddim_clf")
+        main("infer", "anofpdm", "ddim_clf=ddim_clf", "--module", "restoration")
     (tuned / "kept").rename(tuned / "models/classifier/all/ema.safetensors")
     with pytest.raises(UserError, match="baseline is 'vae'"):
-        main("infer", "anofpdm", "vae", "--module", "restoration", "--pair", "vae")
+        main("infer", "anofpdm", "vae=vae", "--module", "restoration")
 
 
 def test_labels_are_part_of_what_makes_a_training_this_one(project):

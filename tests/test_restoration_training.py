@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from gliomap import weights
-from gliomap.contract import Batch
+from gliomap.base.errors import UserError
+from gliomap.base.files import write_json
 from gliomap.diffusion.denoiser import NULL
 from gliomap.diffusion.noise import Noise
-from gliomap.errors import UserError
-from gliomap.files import write_json
+from gliomap.engine import weights
+from gliomap.engine.contract import Batch
 from gliomap.methods import restoration
 from gliomap.methods.cfg import slice_labels
 from gliomap.methods.restoration import Point

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from gliomap import files, run
-from gliomap.errors import UserError
+from gliomap.base import files, run
+from gliomap.base.errors import UserError
 
 
 @pytest.fixture
@@ -99,5 +99,5 @@ def test_a_damaged_npz_is_a_user_error(tmp_path):
 
 
 def test_the_base_does_not_import_torch():
-    code = "import sys, gliomap.run, gliomap.params, gliomap.files; sys.exit('torch' in sys.modules)"
+    code = "import sys, gliomap.base.run, gliomap.base.params, gliomap.base.files; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gliomap.base.errors import UserError
+from gliomap.base.files import write_csv, write_json, write_npz
+from gliomap.base.place import Place
 from gliomap.data.slices import Slices
-from gliomap.errors import UserError
-from gliomap.files import write_csv, write_json, write_npz
-from gliomap.place import Place
 from gliomap.scoring import figures, gallery, overview, pictures
 from gliomap.scoring.gallery import Example, Scale
 from gliomap.scoring.leaderboard import Entry

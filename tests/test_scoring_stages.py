@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import scoring_toys as toys
-from gliomap import files
+from gliomap.base import files
 
 STAGES = Path(__file__).resolve().parents[1] / "stages"
 OUTPUTS = ("models/thresholds/toy/toy.json", "scores/toy/toy.csv", "metrics/toy/toy.json", "scores/toy/pr/toy.csv")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gliomap.errors import UserError
-from gliomap.files import write_json
+from gliomap.base.errors import UserError
+from gliomap.base.files import write_json
 from gliomap.scoring import costs, leaderboard, papers, tables
 from gliomap.scoring.leaderboard import Entry
 from gliomap.scoring.papers import Closest, Column, Paper, Printed

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import scoring_toys as toys
-from gliomap.errors import UserError
-from gliomap.files import write_json
+from gliomap.base.errors import UserError
+from gliomap.base.files import write_json
 from gliomap.scoring import counts, masks, thresholds
 from gliomap.scoring.masks import Postprocess
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from gliomap import weights
-from gliomap.contract import Batch, Train
+from gliomap.base.errors import UserError
 from gliomap.diffusion.noise import Noise
-from gliomap.errors import UserError
+from gliomap.engine import weights
+from gliomap.engine.contract import Batch, Train
+from gliomap.engine.scorer import parse_pair
 from gliomap.methods import cyclic_unet, threshold, uniform
 from gliomap.methods.translator import Translator, load
 from gliomap.nets.unet import UNetShape
-from gliomap.scorer import parse_pair
 
 SHAPE = UNetShape(width=8, mult=(1, 2), blocks=1, attention_px=(), groups=4, dropout=0.0)
 CPU = torch.device("cpu")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import cohorts
-from gliomap import files
+from gliomap.base import files
+from gliomap.base.errors import UserError
 from gliomap.data import case, montage, scan, store
 from gliomap.data.recipe import prepare
 from gliomap.data.recipes import Common, Mmccd, Norm, PerModality
 from gliomap.data.slices import Slices
-from gliomap.errors import UserError
 
 RECIPE = Common(size=10, crop=20, z_first=5, z_last=10, z_step=1, p_up=0.995, min_brain_mm2=20)
 LARGEST = Mmccd(

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 import cohorts
-from gliomap import params
+from gliomap.base import params
+from gliomap.base.errors import UserError
 from gliomap.data import sources
 from gliomap.data.cohort import Cohort
 from gliomap.data.location import Source, folder
 from gliomap.data.phantom.settings import Knobs, PhantomSettings
-from gliomap.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("phantom", "local", "msd", "brats2020", "brats2021")

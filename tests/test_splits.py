@@ -2,21 +2,33 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from gliomap.base.errors import UserError
 from gliomap.data.splits import Splits, apportion, assign, require_disjoint
-from gliomap.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
-RATIO = Splits("ratio", (0.7, 0.1, 0.2), 5, 0, "mmccd")
+RATIO = Splits("ratio", (0.7, 0.1, 0.2), 5, 0, 0.1, "mmccd")
 
 
 def folds(fold, count=5):
-    return Splits("folds", (0.7, 0.1, 0.2), count, fold, "mmccd")
+    return replace(RATIO, mode="folds", folds=count, fold=fold)
+
+
+def heldout(fold, share=0.1, count=5):
+    return replace(RATIO, mode="heldout", folds=count, fold=fold, holdout=share)
+
+
+def repeat(fold):
+    return replace(RATIO, mode="repeat", fold=fold)
+
+
+EVERY = {"ratio": RATIO, "fold 0": folds(0), "fold 3": folds(3), "heldout": heldout(2), "repeat": repeat(3)}
 
 
 def table(patients, visits=1, healthy=0):
@@ -29,7 +41,7 @@ def sizes(result):
     return Counter(result.values())
 
 
-@pytest.mark.parametrize("splits", [RATIO, folds(0), folds(3)], ids=["ratio", "fold 0", "fold 3"])
+@pytest.mark.parametrize("splits", EVERY.values(), ids=EVERY)
 def test_every_case_is_in_one_set_and_every_patient_too(splits):
     manifest = table(30, visits=3)
     result = assign(manifest, splits, seed=1)
@@ -48,7 +60,7 @@ def test_ratios_give_these_sizes(patients, expected):
     assert (got["train"], got["val"], got["test"]) == expected
 
 
-@pytest.mark.parametrize("splits", [RATIO, folds(1)], ids=["ratio", "folds"])
+@pytest.mark.parametrize("splits", EVERY.values(), ids=EVERY)
 def test_the_order_of_the_cases_does_not_matter_and_the_seed_does(splits):
     manifest = table(50)
     result = assign(manifest, splits, seed=7)
@@ -74,13 +86,46 @@ def test_every_patient_is_tested_in_exactly_one_fold_and_validates_in_the_one_be
     assert max(counts) - min(counts) <= 1
 
 
-@pytest.mark.parametrize("splits", [RATIO, folds(0)], ids=["ratio", "folds"])
+@pytest.mark.parametrize("splits", [RATIO, folds(0), repeat(2)], ids=["ratio", "folds", "repeat"])
 def test_healthy_patients_are_spread_like_the_others(splits):
     result = assign(table(40, healthy=20), splits, seed=0)
     healthy = Counter(name for case, name in result.items() if int(case[1:4]) >= 20)
     diseased = Counter(name for case, name in result.items() if int(case[1:4]) < 20)
     assert healthy == diseased
     assert set(healthy) == {"train", "val", "test"}
+
+
+def test_held_out_patients_test_every_fold_and_the_others_take_turns_to_validate():
+    """DDMD spec 1.3 in numbers: of 369 patients 37 are held out, the other 332 are cut into five parts."""
+    manifest = table(369)
+    runs = [assign(manifest, heldout(k), seed=2) for k in range(5)]
+    tested = [{case for case, name in run.items() if name == "test"} for run in runs]
+    assert len(tested[0]) == 37
+    assert all(test == tested[0] for test in tested)
+    validated = Counter(case for run in runs for case, name in run.items() if name == "val")
+    assert set(validated) == set(manifest["case"]) - tested[0]
+    assert set(validated.values()) == {1}
+    assert sorted(sizes(run)["val"] for run in runs) == [66, 66, 66, 67, 67]
+    assert {tuple(sizes(assign(table(36), heldout(k), 0))[n] for n in ("train", "val", "test")) for k in range(5)} <= {
+        (25, 7, 4), (26, 6, 4)
+    }  # fmt: skip
+
+
+def test_held_out_patients_without_tumour_are_a_tenth_too():
+    result = assign(table(60, healthy=20), heldout(0), seed=1)
+    healthy = Counter(name for case, name in result.items() if int(case[1:4]) >= 40)
+    assert (healthy["test"], sizes(result)["test"]) == (2, 6)
+    assert healthy["val"] in (3, 4)
+
+
+def test_repeated_splits_have_the_same_sizes_other_patients_and_begin_with_the_plain_one():
+    manifest = table(100)
+    runs = [assign(manifest, repeat(k), seed=3) for k in range(5)]
+    assert runs[0] == assign(manifest, RATIO, seed=3)
+    assert all(sizes(run) == {"train": 70, "val": 10, "test": 20} for run in runs)
+    tests = [{case for case, name in run.items() if name == "test"} for run in runs]
+    assert len(set.union(*tests)) > 50  # 67 expected of independent draws, 100 of cross-validation, 20 of a held-out set
+    assert 0 < len(tests[1] & tests[2]) < 10
 
 
 @pytest.mark.parametrize(
@@ -116,7 +161,7 @@ def lists(tmp_path):
         for name, cases in ids.items():
             (tmp_path / "own").mkdir(exist_ok=True)
             (tmp_path / "own" / f"{name}.csv").write_text("case\n" + "".join(f"{case}\n" for case in cases))
-        return Splits("files", (0.7, 0.1, 0.2), 5, 0, "own")
+        return replace(RATIO, mode="files", files="own")
 
     write.folder = tmp_path
     return write
@@ -151,12 +196,16 @@ REFUSED = {  # (lists or splits, patients) -> words
     "empty list": (({"val": [], "test": ["p002-0"]}, 4), "none of its 0 ids is in the cohort"),
     "no list": (({"test": ["p002-0"]}, 4), "val.csv: no such file"),
     "nobody left": (({"val": ["p000-0"], "test": ["p001-0"]}, 2), "train would be empty with 2 patients"),
-    "sum": ((Splits("ratio", (0.7, 0.1, 0.1), 5, 0, ""), 9), "splits.ratios is [0.7, 0.1, 0.1], expected three shares"),
-    "two shares": ((Splits("ratio", (0.9, 0.1), 5, 0, ""), 9), "expected three shares (train, val, test) with sum 1"),
-    "no validation": ((Splits("ratio", (0.9, 0.0, 0.1), 5, 0, ""), 9), "val would be empty with 9 patients"),
+    "sum": ((replace(RATIO, ratios=(0.7, 0.1, 0.1)), 9), "splits.ratios is [0.7, 0.1, 0.1], expected three shares"),
+    "two shares": ((replace(RATIO, ratios=(0.9, 0.1)), 9), "expected three shares (train, val, test) with sum 1"),
+    "no validation": ((replace(RATIO, ratios=(0.9, 0.0, 0.1)), 9), "val would be empty with 9 patients"),
     "too few": ((RATIO, 2), "val would be empty with 2 patients"),
     "fold": ((folds(5), 9), "splits.fold is 5, expected 0 to 4"),
     "few for folds": ((folds(0, 5), 1), "train and val would be empty with 1 patients"),
+    "fold of heldout": ((heldout(5), 9), "splits.fold is 5, expected 0 to 4"),
+    "fold of repeat": ((repeat(6), 9), "splits.fold is 6, expected 0 to 4"),
+    "nobody held out": ((heldout(0, share=0.0), 9), "test would be empty with 9 patients"),
+    "everybody held out": ((heldout(0, share=1.0), 9), "train and val would be empty with 9 patients"),
 }
 
 
@@ -192,5 +241,5 @@ def test_the_lists_of_mmccd_are_those_of_its_released_split():
     assert {"BraTS2021_00227", "BraTS2021_00496", "BraTS2021_01344"} <= set(test)  # without tumour in z 70 to 89
     rest = [f"other{i}" for i in range(974)]
     manifest = pd.DataFrame({"case": [*val, *test, *rest]}).assign(patient=lambda t: t["case"])
-    splits = Splits("files", (0.7, 0.1, 0.2), 5, 0, "mmccd")
+    splits = replace(RATIO, mode="files")
     assert sizes(assign(manifest, splits, 0, ROOT / "conf" / "splits")) == {"train": 974, "val": 138, "test": 139}

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 import cohorts
-from gliomap import params
+from gliomap.base import params
+from gliomap.base.errors import UserError
+from gliomap.base.files import read_json, write_csv
 from gliomap.data import case
 from gliomap.data.recipes import RECIPES
 from gliomap.data.slices import Slices
-from gliomap.errors import UserError
-from gliomap.files import read_json, write_csv
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = """
 data: local
 scale: smoke
 seed: 0
-splits: {mode: ratio, ratios: [0.5, 0.25, 0.25], folds: 5, fold: 0, files: ""}
+splits: {mode: ratio, ratios: [0.5, 0.25, 0.25], folds: 5, holdout: 0.1, fold: 0, files: ""}
 preprocess:
   common: {size: auto, crop: 20, z_first: 5, z_last: 10, z_step: 1, p_up: 0.995, min_brain_mm2: 20}
 """

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gliomap import device
-from gliomap.errors import UserError
+from gliomap.base.errors import UserError
+from gliomap.engine import device
 from test_train_resume import script
 from train_toys import torch_kept, train_one
 

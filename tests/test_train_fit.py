@@ -9,10 +9,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from gliomap import checkpoint
-from gliomap.batches import Feed, content_hash, permutation
-from gliomap.errors import UserError
-from gliomap.train import Compute, Job, NonFiniteLoss, fit, lr_factor, train_model
+from gliomap.base.errors import UserError
+from gliomap.engine import checkpoint
+from gliomap.engine.batches import Feed, content_hash, permutation
+from gliomap.engine.train import Compute, Job, NonFiniteLoss, State, fit, lr_factor, train_model
 from train_toys import TRAIN, ToyMethod, ToySlices, torch_kept
 
 PLAIN = replace(TRAIN, warmup=0, decay_from=1.0, clip=0.0, ema=0.0, weight_decay=0.0, val_slices=0, steps=6, log_every=2)
@@ -125,6 +125,14 @@ def test_non_finite_loss_names_step_and_slices(tmp_path, bad):
     for row in feed_of().rows_of(3, 4):
         assert f"{row} (case{row // 4}, z {70 + row})" in text
     assert checkpoint.load(tmp_path)["step"] == 2
+
+
+def test_a_non_finite_second_loss_of_a_step_is_of_that_step(tmp_path):
+    method = ToyMethod()
+    state = State(method, PLAIN)
+    state.step, state.turns = 3, {"net": 2}
+    state.fresh = {"net": [torch.tensor(value) for value in (1.0, 1.0, 1.0, 1.0, 1.0, float("nan"))]}
+    assert state.settle()[:2] == (2, "net")
 
 
 def test_batches_cover_each_epoch_once():

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gliomap import checkpoint
-from gliomap.errors import UserError
-from gliomap.train import State
+from gliomap.base.errors import UserError
+from gliomap.engine import checkpoint
+from gliomap.engine.train import State
 from train_toys import TRAIN, ToyMethod, ToySlices, torch_kept, train_one, tree
 
 HERE = Path(__file__).parent
@@ -92,7 +92,7 @@ def test_other_training_starts_afresh(tmp_path, change, capsys):
 
 def test_other_code_starts_afresh(tmp_path, monkeypatch):
     train_one({"root": str(tmp_path), "steps": 2})
-    monkeypatch.setattr("gliomap.run.code_hash", lambda skip: "other")
+    monkeypatch.setattr("gliomap.base.run.code_hash", lambda skip: "other")
     train_one({"root": str(tmp_path), "steps": 2})
     assert len(checkpoints(tmp_path)) == 2
 

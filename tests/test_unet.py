@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from gliomap.base.errors import UserError
 from gliomap.diffusion import denoiser
-from gliomap.errors import UserError
 from gliomap.nets.unet import NULL, Attention, Residual, UNet, UNetConfig, UNetShape, sinusoid
 
 PAPER = {"width": 32, "mult": (1, 1, 2, 3, 4), "blocks": 2, "attention_px": (32, 16, 8), "groups": 16, "dropout": 0.1}

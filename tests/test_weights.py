@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from gliomap import weights
-from gliomap.errors import UserError
+from gliomap.base.errors import UserError
+from gliomap.engine import weights
 
 
 def net() -> nn.Module:

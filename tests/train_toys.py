@@ -18,11 +18,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from gliomap import checkpoint
-from gliomap.contract import Batch, Train, adamw
-from gliomap.device import Compute
-from gliomap.errors import UserError
-from gliomap.train import Job, NonFiniteLoss, train_model
+from gliomap.base.errors import UserError
+from gliomap.engine import checkpoint
+from gliomap.engine.contract import Batch, Train, adamw
+from gliomap.engine.device import Compute
+from gliomap.engine.train import Job, NonFiniteLoss, train_model
 
 TRAIN = Train(
     steps=12,

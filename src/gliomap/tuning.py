@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from gliomap.base.errors import UserError
+from gliomap.base.params import number
 from gliomap.data.slices import Slices
-from gliomap.errors import UserError
-from gliomap.inference import Setting, predict
+from gliomap.engine.inference import Setting, predict
 from gliomap.methods.restoration import Nets, Point, Restoration, RestorationScorer, needs
-from gliomap.params import number
 from gliomap.scoring.mixed import Mixed, best_theta, component_px, median_px
 
 DIGITS = 6  # of a Dice in models/decisions/<key>.json

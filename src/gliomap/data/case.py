@@ -25,8 +25,8 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from gliomap import files
-from gliomap.errors import UserError
+from gliomap.base import files
+from gliomap.base.errors import UserError
 
 logger.setLevel(logging.CRITICAL)  # nibabel prints what it also raises, and we say it in a sentence
 

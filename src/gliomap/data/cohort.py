@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gliomap import run
+from gliomap.base import run
+from gliomap.base.errors import UserError
+from gliomap.base.files import write_json
+from gliomap.base.params import number
+from gliomap.base.pool import in_order
 from gliomap.data.case import Case
 from gliomap.data.checks import Finding, Problem, examine
-from gliomap.errors import UserError
-from gliomap.files import write_json
-from gliomap.params import number
-from gliomap.pool import in_order
 
 FEW = 4  # cases that are checked sooner than processes are started
 SHOWN = 10  # problems in an error message; all are in a file

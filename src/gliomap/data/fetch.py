@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from gliomap import run
-from gliomap.errors import UserError
+from gliomap.base import run
+from gliomap.base.errors import UserError
 
 BLOCK = 1 << 20  # bytes a read
 RANGE_BEYOND_END = http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE  # the part already has everything

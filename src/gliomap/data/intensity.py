@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gliomap.errors import UserError
+from gliomap.base.errors import UserError
 
 SHARES = np.linspace(0, 1, 257)  # of the quantiles that are stored with the slices
 

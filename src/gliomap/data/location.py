@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gliomap import run
-from gliomap.errors import UserError
+from gliomap.base import run
+from gliomap.base.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from gliomap import files
+from gliomap.base import files
 from gliomap.data.slices import SPLITS, Slices
 
 SHOWN = {True: 4, False: 2}  # slices with and without tumour

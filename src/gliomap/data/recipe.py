@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gliomap.base.errors import UserError
 from gliomap.data import intensity, resample
 from gliomap.data.case import MODALITIES
 from gliomap.data.intensity import Tone
 from gliomap.data.resample import Axis
 from gliomap.data.scan import Scan
-from gliomap.errors import UserError
 
 ROUNDING = 1e-5  # of sums of float32 weights: a window that is half tumour counts as half
 Binary = Literal["any", "half", "more", "nearest"]

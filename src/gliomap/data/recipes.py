@@ -12,13 +12,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gliomap.base.params import number
 from gliomap.data import intensity, resample
 from gliomap.data.case import MODALITIES
 from gliomap.data.intensity import Tone
 from gliomap.data.recipe import Binary, Recipe, levels
 from gliomap.data.resample import Axis
 from gliomap.data.scan import Scan
-from gliomap.params import number
 
 Follow = Literal["paper", "code"]
 EPSILON = 1e-5  # AnoFPDM 1.3: of the per-slice scaling

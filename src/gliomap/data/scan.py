@@ -10,9 +10,9 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from gliomap.base.errors import UserError
 from gliomap.data.case import CAVITY, MODALITIES, WHOLE_TUMOUR, Case, read_all, read_mask, split_channel
 from gliomap.data.resample import centred
-from gliomap.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gliomap import files
-from gliomap.errors import UserError
+from gliomap.base import files
+from gliomap.base.errors import UserError
 
 SPLITS = ("train", "val", "test")
 TEXT = {"case": str, "patient": str, "split": str}

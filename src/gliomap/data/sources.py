@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from gliomap import run
+from gliomap.base import run
+from gliomap.base.errors import UserError
 from gliomap.data.case import NAMINGS, Case, find_cases
 from gliomap.data.cohort import Cohort
 from gliomap.data.fetch import fetch
 from gliomap.data.location import Source, folder
 from gliomap.data.phantom.cohort import generate
 from gliomap.data.phantom.settings import SHAPE, PhantomSettings
-from gliomap.errors import UserError
 
 
 def obtain(source: Source, limit: int, phantom: PhantomSettings, seed: int) -> list[Case]:

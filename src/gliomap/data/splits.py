@@ -10,9 +10,9 @@ from typing import Literal
 
 import pandas as pd
 
-from gliomap import files, run
-from gliomap.errors import UserError
-from gliomap.params import number
+from gliomap.base import files, run
+from gliomap.base.errors import UserError
+from gliomap.base.params import number
 
 NAMES = ("train", "val", "test")
 FOLDER = Path("conf/splits")
@@ -22,10 +22,11 @@ FOLDER = Path("conf/splits")
 class Splits:
     """How the patients are divided (section `splits` of params.yaml); each mode reads its own keys."""
 
-    mode: Literal["ratio", "files", "folds"]
-    ratios: tuple[float, ...] = number(min=0, max=1)  # ratio: shares of train, val, test
-    folds: int = number(min=3)  # folds: how many
-    fold: int = number(min=0)  # folds: which one is the test set, from 0; the next one validates
+    mode: Literal["ratio", "files", "folds", "heldout", "repeat"]
+    ratios: tuple[float, ...] = number(min=0, max=1)  # ratio, repeat: shares of train, val, test
+    folds: int = number(min=3)  # folds, heldout: parts of the patients; repeat: ratio splits
+    fold: int = number(min=0)  # from 0. folds: tests, the next one validates; heldout: validates; repeat: which split
+    holdout: float = number(min=0, max=1)  # heldout: share of the patients that tests, the same in every fold
     files: str  # files: folder below conf/splits with val.csv and test.csv (column `case`); everyone else trains
 
 
@@ -33,15 +34,14 @@ def assign(manifest: pd.DataFrame, splits: Splits, seed: int, lists: Path = FOLD
     """case -> "train", "val" or "test", for every row of the manifest (columns case, patient, and tumour if there is one).
 
     A function of seed and patients: the order of the rows does not matter. Patients without tumour (tumour = 0) are spread
-    like the others. Raises UserError: an empty set, a patient in two sets, lists that do not fit.
+    like the others. What DDMD's "five folds" may mean (DDMD spec 1.3): `heldout`, one test set for all folds; `folds`,
+    cross-validation; `repeat`, independent ratio splits, of which fold 0 is that of mode `ratio`.
+    Raises UserError: an empty set, a patient in two sets, lists that do not fit.
     """
-    strata = _strata(manifest)
     if splits.mode == "files":
         of_patient = _from_lists(manifest, lists / splits.files)
-    elif splits.mode == "folds":
-        of_patient = _from_folds(strata, splits, seed)
     else:
-        of_patient = _from_ratios(strata, splits, seed)
+        of_patient = _DRAWN[splits.mode](_strata(manifest), splits, seed)
     _require_all(of_patient, splits)
     return {str(c): of_patient[str(p)] for c, p in zip(manifest["case"], manifest["patient"], strict=True)}
 
@@ -64,12 +64,12 @@ def _strata(manifest: pd.DataFrame) -> list[list[str]]:
     return [sorted(has.index[has > 0]), sorted(has.index[has == 0])]
 
 
-def _shuffled(patients: Iterable[str], seed: int) -> list[str]:
+def _shuffled(patients: Iterable[str], seed: int | str) -> list[str]:
     """Patients in the order of a hash of (seed, patient): one more patient does not reorder the others."""
     return sorted(patients, key=lambda p: hashlib.blake2b(f"{seed}/{p}".encode(), digest_size=8).digest())
 
 
-def _from_ratios(strata: list[list[str]], splits: Splits, seed: int) -> dict[str, str]:
+def _from_ratios(strata: list[list[str]], splits: Splits, seed: int | str) -> dict[str, str]:
     if len(splits.ratios) != 3 or abs(sum(splits.ratios) - 1) > 1e-6:
         found = f"splits.ratios is {list(splits.ratios)}"
         raise UserError(f"params.yaml: {found}, expected three shares (train, val, test) with sum 1; try 0.7, 0.1, 0.2")
@@ -96,12 +96,40 @@ def apportion(total: int, ratios: tuple[float, ...], at_least: int) -> list[int]
 
 
 def _from_folds(strata: list[list[str]], splits: Splits, seed: int) -> dict[str, str]:
+    _require_fold(splits)
+    roles = {splits.fold: "test", (splits.fold + 1) % splits.folds: "val"}
+    return _in_parts([_shuffled(patients, seed) for patients in strata], splits.folds, roles)
+
+
+def _from_holdout(strata: list[list[str]], splits: Splits, seed: int) -> dict[str, str]:
+    _require_fold(splits)
+    test, rest = [], []
+    for patients, at_least in zip(strata, (1, 0), strict=True):
+        order = _shuffled(patients, seed)
+        count = apportion(len(order), (splits.holdout, 1 - splits.holdout), at_least)[0]
+        test += order[:count]
+        rest.append(order[count:])
+    return dict.fromkeys(test, "test") | _in_parts(rest, splits.folds, {splits.fold: "val"})
+
+
+def _from_repeats(strata: list[list[str]], splits: Splits, seed: int) -> dict[str, str]:
+    _require_fold(splits)
+    return _from_ratios(strata, splits, f"{seed}/{splits.fold}" if splits.fold else seed)
+
+
+_DRAWN = {"ratio": _from_ratios, "folds": _from_folds, "heldout": _from_holdout, "repeat": _from_repeats}
+
+
+def _in_parts(strata: list[list[str]], parts: int, roles: Mapping[int, str]) -> dict[str, str]:
+    """Patients dealt out to so many parts; the parts in `roles` have a set of their own, the others train."""
+    order = [p for patients in strata for p in patients]
+    return {patient: roles.get(i % parts, "train") for i, patient in enumerate(order)}
+
+
+def _require_fold(splits: Splits) -> None:
     if splits.fold >= splits.folds:
         found = f"splits.fold is {splits.fold}"
         raise UserError(f"params.yaml: {found}, expected 0 to {splits.folds - 1}, as splits.folds says; change either")
-    roles = {splits.fold: "test", (splits.fold + 1) % splits.folds: "val"}
-    order = [p for patients in strata for p in _shuffled(patients, seed)]
-    return {patient: roles.get(i % splits.folds, "train") for i, patient in enumerate(order)}
 
 
 def _from_lists(manifest: pd.DataFrame, folder: Path) -> dict[str, str]:
@@ -148,7 +176,9 @@ def _require_all(of_patient: Mapping[str, str], splits: Splits) -> None:
     if empty:
         advice = {
             "ratio": "use more cases or other splits.ratios",
+            "repeat": "use more cases or other splits.ratios",
             "folds": "use more cases or fewer splits.folds",
+            "heldout": "use more cases, fewer splits.folds or another splits.holdout",
             "files": f"check the lists in conf/splits/{splits.files}",
         }
         found = f"{' and '.join(empty)} would be empty with {len(of_patient)} patients ({counts})"

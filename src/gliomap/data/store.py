@@ -20,13 +20,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gliomap import files, pool, run
+from gliomap.base import files, pool, run
+from gliomap.base.errors import UserError
 from gliomap.data.case import MODALITIES, Case
 from gliomap.data.intensity import SHARES
 from gliomap.data.recipe import Prepared, Recipe, prepare
 from gliomap.data.scan import read_scan
 from gliomap.data.slices import SPLITS
-from gliomap.errors import UserError
 
 SHOWN = 10  # failed cases in an error message
 ORIENTATION = {"rows": "posterior", "columns": "left"}  # where they lead

@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from gliomap.errors import UserError
-from gliomap.params import number
+from gliomap.base.errors import UserError
+from gliomap.base.params import number
 
 CLEAN = -1  # the time at which alpha = 1, sigma = 0; any negative time is clean
 RHO = 7.0  # of the "karras" spacing (Karras et al. 2022, Eq. 5)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from gliomap.base.params import number
 from gliomap.diffusion.noise import Device, Keys, Noise
-from gliomap.params import number
 
 PERIOD = 256  # entries of the permutation; the noise repeats after as many lattice points
 PLANES = 8  # different third coordinates; a field is on one of them

@@ -15,19 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gliomap.contract import Batch
+from gliomap.base.errors import UserError
+from gliomap.base.params import number
 from gliomap.data.slices import Slices
 from gliomap.diffusion import samplers
 from gliomap.diffusion.denoiser import NULL, Denoiser, Prediction, predict
 from gliomap.diffusion.noise import Noise
 from gliomap.diffusion.schedule import diffuse
-from gliomap.errors import UserError
+from gliomap.engine.contract import Batch
+from gliomap.engine.scorer import Scores
+from gliomap.engine.weights import Which
 from gliomap.methods.cfg import CLIP, HEALTHY, MODALITIES, Follow, load
 from gliomap.methods.forward import Forward, Rules, quantiles
-from gliomap.params import number
-from gliomap.scorer import Scores
 from gliomap.scoring.mixed import Mixed, median, median_px
-from gliomap.weights import Which
 
 MAPPED = ("flair", "t2")  # modalities behind errors, curves and maps (spec 5)
 CHANNELS = tuple(MODALITIES.index(name) for name in MAPPED)

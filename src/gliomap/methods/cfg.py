@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gliomap.contract import Batch, Train, adamw
+from gliomap.base.params import number
 from gliomap.data.slices import Slices
 from gliomap.diffusion.denoiser import NULL, Denoiser
 from gliomap.diffusion.noise import Noise
 from gliomap.diffusion.schedule import Diffusion
+from gliomap.engine.contract import Batch, Train, adamw
+from gliomap.engine.weights import Which
 from gliomap.methods.translator import load as load_net
 from gliomap.nets.unet import UNet, UNetConfig, UNetShape
-from gliomap.params import number
-from gliomap.weights import Which
 
 Follow = Literal["paper", "code"]
 MODALITIES = ("flair", "t1", "t1ce", "t2")  # channels, in the order of the released code

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from gliomap.contract import Batch
 from gliomap.data.slices import Slices
 from gliomap.diffusion.noise import Noise
+from gliomap.engine.contract import Batch
+from gliomap.engine.scorer import Error, Scores, deviation, parse_pair
+from gliomap.engine.weights import Which
 from gliomap.methods.translator import load, translate
-from gliomap.scorer import Error, Scores, deviation, parse_pair
-from gliomap.weights import Which
 
 
 @dataclass(frozen=True)

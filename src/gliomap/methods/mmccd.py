@@ -15,18 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gliomap.contract import Batch, Train, adamw
+from gliomap.base.errors import UserError
+from gliomap.base.params import number
 from gliomap.data.slices import Slices
 from gliomap.diffusion import samplers
 from gliomap.diffusion.denoiser import Denoiser, Prediction
 from gliomap.diffusion.noise import Noise
 from gliomap.diffusion.schedule import Diffusion
-from gliomap.errors import UserError
+from gliomap.engine.contract import Batch, Train, adamw
+from gliomap.engine.scorer import Error, Scores, deviation, parse_pair
 from gliomap.methods.stripes import Stripes, every_stripe
 from gliomap.methods.translator import load, translate
 from gliomap.nets.unet import UNet, UNetShape
-from gliomap.params import number
-from gliomap.scorer import Error, Scores, deviation, parse_pair
 
 Follow = Literal["paper", "code"]
 

@@ -13,7 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gliomap.contract import Batch
+from gliomap.base.errors import UserError
+from gliomap.base.files import read_json
+from gliomap.base.params import number
 from gliomap.data.slices import Slices
 from gliomap.diffusion import samplers
 from gliomap.diffusion.denoiser import NULL, Denoise, Denoiser
@@ -21,17 +23,15 @@ from gliomap.diffusion.guidance import classifier_guided, guided
 from gliomap.diffusion.noise import Noise
 from gliomap.diffusion.schedule import VP, Diffusion, diffuse
 from gliomap.diffusion.simplex import Simplex
-from gliomap.errors import UserError
-from gliomap.files import read_json
+from gliomap.engine.contract import Batch
+from gliomap.engine.scorer import Error, Scores, deviation
+from gliomap.engine.weights import Which
 from gliomap.methods import cfg
 from gliomap.methods.cfg import CLIP, HEALTHY, MODALITIES, Follow
 from gliomap.methods.restoration_training import field_of
 from gliomap.methods.translator import load as load_net
 from gliomap.nets.classifier import Classifier
-from gliomap.params import number
-from gliomap.scorer import Error, Scores, deviation
 from gliomap.scoring.mixed import Mixed, median, median_px
-from gliomap.weights import Which
 
 CHANNELS = [MODALITIES.index(name) for name in ("flair", "t2")]  # behind the map
 ENCODE: dict[Follow, str] = {"paper": "ddim", "code": "noise"}  # spec D14

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gliomap.contract import Batch, Train, adamw
 from gliomap.diffusion.denoiser import Denoiser
 from gliomap.diffusion.noise import Noise
 from gliomap.diffusion.schedule import Diffusion, diffuse
 from gliomap.diffusion.simplex import Simplex
+from gliomap.engine.contract import Batch, Train, adamw
 from gliomap.methods.cfg import MODALITIES
 from gliomap.nets.classifier import Classifier, configure
 from gliomap.nets.unet import UNet, UNetConfig, UNetShape

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from gliomap.contract import Batch
+from gliomap.base.errors import UserError
 from gliomap.data.slices import Slices
 from gliomap.diffusion.noise import Noise
-from gliomap.errors import UserError
-from gliomap.scorer import Scores
+from gliomap.engine.contract import Batch
+from gliomap.engine.scorer import Scores
 
 
 @dataclass(frozen=True)

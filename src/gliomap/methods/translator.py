@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gliomap import weights
-from gliomap.contract import Batch, Train, adamw
-from gliomap.device import for_inference
+from gliomap.base.errors import UserError
 from gliomap.diffusion.noise import Noise
-from gliomap.errors import UserError
+from gliomap.engine import weights
+from gliomap.engine.contract import Batch, Train, adamw
+from gliomap.engine.device import for_inference
+from gliomap.engine.weights import Which
 from gliomap.nets.unet import UNet, UNetConfig, UNetShape
-from gliomap.weights import Which
 
 Build = Callable[[UNetConfig], nn.Module]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from gliomap.contract import Batch
 from gliomap.data.slices import Slices
 from gliomap.diffusion.noise import Noise
-from gliomap.scorer import Scores
+from gliomap.engine.contract import Batch
+from gliomap.engine.scorer import Scores
 
 SECTIONS: dict[str, type] = {}
 

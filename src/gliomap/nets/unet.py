@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gliomap.errors import UserError
-from gliomap.params import number
+from gliomap.base.errors import UserError
+from gliomap.base.params import number
 
 NULL = -1  # the label that says: no label
 MAX_PERIOD = 10000.0

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from gliomap.errors import UserError
-from gliomap.files import read_json
+from gliomap.base.errors import UserError
+from gliomap.base.files import read_json
 from gliomap.scoring.leaderboard import Entry
 from gliomap.scoring.tables import Setup, markdown
 

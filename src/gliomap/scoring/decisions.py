@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from gliomap.errors import UserError
-from gliomap.files import read_json
-from gliomap.params import number
-from gliomap.place import Place
+from gliomap.base.errors import UserError
+from gliomap.base.files import read_json
+from gliomap.base.params import number
+from gliomap.base.place import Place
 from gliomap.scoring.masks import drop_small
 from gliomap.scoring.mixed import best_theta
 from gliomap.scoring.mixed_inputs import Predicted

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gliomap import run
+from gliomap.base import run
 from gliomap.data.slices import Slices
 from gliomap.scoring import decisions, gallery, mixed_inputs
 from gliomap.scoring.decisions import Decided

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gliomap import params
+from gliomap.base import params
+from gliomap.base.errors import UserError
+from gliomap.base.files import read_csv, read_json, read_npz
+from gliomap.base.params import number
+from gliomap.base.place import Place
 from gliomap.data.slices import Slices
-from gliomap.errors import UserError
-from gliomap.files import read_csv, read_json, read_npz
-from gliomap.params import number
-from gliomap.place import Place
 from gliomap.scoring import masks
 from gliomap.scoring.masks import Postprocess
 

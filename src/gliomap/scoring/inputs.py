@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from gliomap.base.errors import UserError
+from gliomap.base.files import read_npz
 from gliomap.data.slices import Slices
-from gliomap.errors import UserError
-from gliomap.files import read_npz
 from gliomap.scoring import masks
 from gliomap.scoring.masks import Postprocess
 

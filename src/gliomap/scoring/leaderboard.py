@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gliomap import params
-from gliomap.errors import UserError
-from gliomap.files import read_json
-from gliomap.place import Place
+from gliomap.base import params
+from gliomap.base.errors import UserError
+from gliomap.base.files import read_json
+from gliomap.base.place import Place
 
 Numbers = Mapping[str, float | None]  # of metrics/<system>/<method>.json; None where a number does not exist
 
@@ -37,25 +37,26 @@ class Entry:
 
 
 def entries(graph: Path) -> list[Entry]:
-    """The methods of the graph file, in its order. UserError if it has none, or one without its keys."""
-    methods = params.load(graph).get("methods")
+    """The rows of the graph file, `methods` and then `together`, in its order. UserError if there is none."""
+    found = params.load(graph)
+    methods = found.get("methods")
     if not isinstance(methods, dict) or not methods:
         raise UserError(f"{graph}: found no methods, expected a mapping `methods`; see docs/extending.md")
-    return [_entry(key, value, graph) for key, value in methods.items()]
+    return [_entry(key, value, graph) for key, value in {**methods, **found.get("together", {})}.items()]
 
 
 def _entry(key: str, value: Any, graph: Path) -> Entry:
     if not isinstance(value, dict):
         raise UserError(f"{graph}: methods.{key} is {value!r}, expected keys such as module and pair; see docs/extending.md")
-    folders = (need for need in value.get("needs", []) if need.startswith("models/") and not need.endswith(".json"))
-    needs = dict.fromkeys(folders)
+    needed = (need for need in value.get("needs", []) if need.startswith("models/") and not need.endswith(".json"))
+    networks = value["networks"].split() if "networks" in value else (need.removeprefix("models/") for need in needed)
     return Entry(
         key=key,
         system=str(value.get("system", key)),
         name=str(value.get("name", key)),
         supervision=str(value.get("supervision", "not stated")),
         modalities=tuple(str(value.get("pair") or "").replace("-", " ").split()),
-        models=tuple(need.removeprefix("models/") for need in needs),
+        models=tuple(dict.fromkeys(networks)),
     )
 
 

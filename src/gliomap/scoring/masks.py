@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from gliomap.params import number
+from gliomap.base.params import number
 
 DIAGONAL = np.ones((3, 3), bool)  # 8-connectivity within a slice, as in the released TSGM and AnoFPDM code
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from gliomap.errors import UserError
-from gliomap.params import number
+from gliomap.base.errors import UserError
+from gliomap.base.params import number
 from gliomap.scoring.masks import drop_small
 
 TINY = 1e-6  # keeps 0 / 0 at 1, as in the released AnoFPDM code

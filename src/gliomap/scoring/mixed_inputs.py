@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from gliomap.base.errors import UserError
 from gliomap.data.slices import Slices
-from gliomap.errors import UserError
 from gliomap.scoring.inputs import AGAIN, check_rows
 
 SHAPES = {  # n slices, w guidance weights, m modalities (flair, t2), q quantiles, k steps, e ends, y x pixels

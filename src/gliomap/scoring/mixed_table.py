@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from gliomap import params
-from gliomap.errors import UserError
+from gliomap.base import params
+from gliomap.base.errors import UserError
 from gliomap.scoring import leaderboard
 from gliomap.scoring.leaderboard import Numbers
 from gliomap.scoring.papers import NOT_PRINTED, Closest, difference

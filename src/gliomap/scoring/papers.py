@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from gliomap import params
+from gliomap.base import params
 from gliomap.scoring.leaderboard import Entry, Numbers
 from gliomap.scoring.tables import COUNTS, NONE, Setup, count, markdown, with_interval
 

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gliomap.files import replacing
+from gliomap.base.files import replacing
 
 NAMES = {"t1": "T1", "t1ce": "T1ce", "t2": "T2", "flair": "FLAIR"}
 PREDICTION, TRUTH = "#ff7f0e", "#17becf"

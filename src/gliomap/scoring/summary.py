@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gliomap.params import number
+from gliomap.base.params import number
 from gliomap.scoring import bootstrap, curves, distances
 from gliomap.scoring.counts import ratio
 from gliomap.scoring.curves import Histogram

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gliomap import run
-from gliomap.errors import UserError
-from gliomap.files import read_json
-from gliomap.params import number
+from gliomap.base import run
+from gliomap.base.errors import UserError
+from gliomap.base.files import read_json
+from gliomap.base.params import number
 from gliomap.scoring.inputs import Inputs
 from gliomap.scoring.masks import Postprocess
 

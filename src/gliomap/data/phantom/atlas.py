@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from gliomap import files
+from gliomap.base import files
+from gliomap.base.errors import UserError
 from gliomap.data.phantom import structures
 from gliomap.data.phantom.fields import Array
 from gliomap.data.phantom.structures import Frame
-from gliomap.errors import UserError
 
 ORIGIN = np.array([-98.0, -134.0, -72.0])  # MNI mm of voxel 0 of nilearn's files
 PAD = 8  # voxels added on every side

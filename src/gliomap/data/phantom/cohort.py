@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from gliomap import files, run
+from gliomap.base import files, run
+from gliomap.base.errors import UserError
+from gliomap.base.pool import in_order
 from gliomap.data.phantom import atlas
 from gliomap.data.phantom.settings import Knobs, PhantomSettings
 from gliomap.data.phantom.subject import make_subject
 from gliomap.data.phantom.writer import case_name, is_whole, write_case
-from gliomap.errors import UserError
-from gliomap.pool import in_order
 
 VERSION = "1.0"
 CARD = "dataset.json"

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from gliomap.params import number
+from gliomap.base.params import number
 
 MODALITIES = ("t1", "t1ce", "t2", "flair")
 SHAPE = (240, 240, 155)  # voxels of 1 mm, as BraTS

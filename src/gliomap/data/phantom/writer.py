@@ -10,7 +10,7 @@ from typing import Any
 import nibabel as nib
 from numpy.typing import NDArray
 
-from gliomap import files
+from gliomap.base import files
 from gliomap.data.phantom.settings import MODALITIES, affine
 
 LEVEL = 1  # of gzip: higher levels cost up to three times the time for 5 % of the size

@@ -1,0 +1,105 @@
+"""Inference as a stage needs it: which slices, in which batches, and the arrays that go into a file of predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+
+from gliomap.base import run
+from gliomap.base.params import number
+from gliomap.data.slices import Slices
+from gliomap.diffusion.noise import Noise
+from gliomap.engine.contract import Batch
+from gliomap.engine.scorer import Scorer, Scores
+
+IMAGE_QUANTILE = 0.99  # of the map inside the brain, where a method has no image score of its own
+
+
+@dataclass(frozen=True)
+class Infer:
+    """Section `infer` of params.yaml."""
+
+    slice_step: int = number(min=1)  # score every n-th slice of a case, in the order of z; 1 = all
+    batch: int = number(min=1)  # slices that a method gets at once; does not change the result
+    precision: Literal["best", "bf16-mixed", "32-true"]  # as compute.precision
+
+
+def chosen(index: pd.DataFrame, split: str, step: int) -> np.ndarray:
+    """int64: rows of every `step`-th slice of each case of the split, from the middle of the first `step` on, ascending.
+
+    index: columns row, case, z, split. Every case keeps at least one slice.
+    """
+    inside = index[index["split"] == split].sort_values(["case", "z"])
+    kept = [rows[min(step // 2, (len(rows) - 1) // 2) :: step] for rows in inside.groupby("case")["row"].apply(list)]
+    return np.sort(np.concatenate([np.asarray(k, np.int64) for k in kept])) if kept else np.empty(0, np.int64)
+
+
+def image_scores(maps: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """float32 (n,): the 99th percentile of each map (n, H, W) inside its brain (bool); 0 without brain."""
+    pairs = zip(maps, brain, strict=True)
+    return np.array([np.quantile(m[b], IMAGE_QUANTILE) if b.any() else 0 for m, b in pairs], np.float32)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how slices are scored."""
+
+    slices: Slices
+    noise: Noise
+    infer: Infer
+    fabric: Fabric
+
+    def batch(self, rows: np.ndarray, modalities: tuple[str, ...]) -> Batch:
+        """The rows on the device."""
+        images, brain = self.slices.read(rows, modalities), self.slices.brain_of(rows)
+        device = self.fabric.device
+        return Batch(
+            torch.from_numpy(rows), torch.from_numpy(images).to(device), torch.from_numpy(brain).to(device).float(), 0
+        )
+
+
+def predict(scorer: Scorer, rows: np.ndarray, setting: Setting, label: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """(arrays for Place.predictions, network evaluations int64 (n,)) of the rows; there must be some."""
+    size = setting.infer.batch
+    parts = [rows[i : i + size] for i in range(0, len(rows), size)]
+    found = [_score(scorer, part, setting) for part in run.progress(parts, label=label, unit="batches")]
+    arrays = {"rows": rows, "map": _joined(found, "map").astype(np.float32)}
+    brain = setting.slices.brain_of(rows).astype(bool)
+    own = _joined(found, "image")
+    arrays["image_score"] = image_scores(arrays["map"], brain) if own is None else own.astype(np.float32)
+    for name, kind in (("reconstruction", np.float16), ("mask", np.uint8)):
+        values = _joined(found, name)
+        if values is not None:
+            arrays[name] = values.astype(kind)
+    for name in found[0].extra:
+        arrays[name] = torch.cat([scores.extra[name] for scores in found]).numpy()
+    return arrays | getattr(scorer, "constants", {}), _joined(found, "evaluations")
+
+
+def cost(seconds: float, evaluations: np.ndarray) -> dict[str, float]:
+    """For metrics/cost/infer-<method>.json; evaluations: int64 (n,), one a slice."""
+    per_slice = {
+        "seconds_per_slice": round(seconds / len(evaluations), 5),
+        "evaluations_per_slice": round(evaluations.mean(), 2),
+    }
+    return {**per_slice, "slices": len(evaluations)}
+
+
+@torch.inference_mode()
+def _score(scorer: Scorer, rows: np.ndarray, setting: Setting) -> Scores:
+    """The scores of one batch, on the CPU."""
+    with setting.fabric.autocast():
+        scores = scorer.score(setting.batch(rows, scorer.modalities), setting.noise)
+    own = {f.name: getattr(scores, f.name) for f in fields(Scores) if f.name != "extra"}
+    extra = {name: value.cpu() for name, value in scores.extra.items()}
+    return Scores(**{name: value if value is None else value.cpu() for name, value in own.items()}, extra=extra)
+
+
+def _joined(found: list[Scores], name: str) -> np.ndarray | None:
+    values = [getattr(scores, name) for scores in found]
+    return None if values[0] is None else torch.cat(values).numpy()

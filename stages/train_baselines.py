@@ -1,0 +1,72 @@
+"""Train the networks of the restoring baselines: `python stages/train_baselines.py gauss guided --recipe common`."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gliomap.base import run
+from gliomap.data.slices import Slices
+from gliomap.diffusion.schedule import Diffusion
+from gliomap.diffusion.simplex import Simplex
+from gliomap.engine.contract import Method, Train
+from gliomap.engine.device import Compute
+from gliomap.engine.train import Job, train_model
+from gliomap.methods.cfg import label_hash, slice_labels
+from gliomap.methods.restoration_training import Guided, Label, NoisyClassifier, Unconditional
+from gliomap.nets.unet import UNetShape
+
+DENOISER = {"ddpm.net": UNetShape, "ddpm.diffusion": Diffusion}
+SECTIONS: dict[str, dict[str, Any]] = {
+    "gauss": {**DENOISER, "ddpm.train": Train},
+    "simplex": {**DENOISER, "simplex.noise": Simplex, "simplex.train": Train},
+    "guided": {**DENOISER, "guided.label": Label, "guided.train": Train},
+    "classifier": {"ddpm.diffusion": Diffusion, "classifier.net": UNetShape, "classifier.train": Train},
+}
+
+
+def method(name: str, p: dict[str, Any], image_size: int, labels: torch.Tensor) -> Method:
+    """What is trained under that name."""
+    if name == "classifier":
+        return NoisyClassifier(p["classifier.net"], p["ddpm.diffusion"], image_size, labels)
+    common = (p["ddpm.net"], p["ddpm.diffusion"], image_size)
+    return Guided(*common, labels, p["guided.label"]) if name == "guided" else Unconditional(*common, p.get("simplex.noise"))
+
+
+def main(argv: list[str]) -> None:
+    """models/ddpm/{gauss,simplex}/, models/{guided,classifier}/all/, and metrics/cost/train-*.json. Reads no masks.
+
+    One after the other; what was trained before and has not changed ends at once, at its last checkpoint.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="+", choices=SECTIONS)
+    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    arguments = parser.parse_args(argv)
+    every = {key: kind for name in arguments.names for key, kind in SECTIONS[name].items()}
+    with run.stage({"seed": int, "compute": Compute, **every}) as p:
+        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        labels = slice_labels(slices, ("train", "val"))
+        for name in arguments.names:
+            train(name, {key: p[key] for key in ("seed", "compute", *SECTIONS[name])}, slices, labels)
+
+
+def train(name: str, p: dict[str, Any], slices: Slices, labels: np.ndarray) -> None:
+    """One network, from the sections that it depends on."""
+    healthy = name in ("gauss", "simplex")
+    known = {} if healthy else {"labels": label_hash(labels)}
+    rows, held_out = (slices.rows(split, tumour=False if healthy else None) for split in ("train", "val"))
+    train_model(
+        Job(name if healthy else "all", p["seed"], p | known),
+        lambda: method(name, p, slices.images.shape[-1], torch.from_numpy(labels)),
+        slices,
+        rows,
+        next(p[section] for section in p if section.endswith(".train")),
+        p["compute"],
+        held_out,
+    )
+
+
+if __name__ == "__main__":
+    run.main(main)

@@ -1,0 +1,222 @@
+"""Folds and seeds as experiments: what is run, kept, skipped; DVC is a small script here, git is real."""
+
+import importlib.util
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gliomap.base import files
+from gliomap.base.errors import UserError
+from gliomap.scoring import repeats
+from gliomap.scoring.tables import Setup
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDS = ["splits.fold=0,1,2", "-S", "splits.mode=heldout", "--system", "ddmd"]
+SETUP = Setup("phantom", "common", "smoke", 0.95)
+FAKE = f"""#!{sys.executable}
+# As `dvc exp run --temp -n NAME -S a=b ... targets`: one commit on top of HEAD under refs/exps, the workspace untouched.
+import json, os, subprocess, sys
+def git(*words, **options):
+    return subprocess.run(["git", *words], check=True, capture_output=True, text=True, **options).stdout.strip()
+words = sys.argv[1:]
+assert words[:4] == ["exp", "run", "--temp", "-n"]
+name, pairs, targets = words[4], words[6::2], words[5:]
+settings = dict(w.split("=") for w in words if "=" in w)
+open("calls.txt", "a").write(" ".join(words) + "\\n")
+fold = int(settings.get("splits.fold", settings.get("seed", 0)))
+if os.environ.get("FAIL_AT") == str(fold):
+    sys.exit(3)
+index = dict(os.environ, GIT_INDEX_FILE=os.path.abspath(".git/fake-index"))
+git("read-tree", "HEAD", env=index)
+for path, value in (("metrics/ddmd/unet.json", 0.2 + fold), ("metrics/confusion/unet.json", 0.5 + fold / 10)):
+    blob = git("hash-object", "-w", "--stdin", input=json.dumps({{"dice_slice_tumour": value, "n_patients": 4}}))
+    git("update-index", "--add", "--cacheinfo", "100644," + blob + "," + path, env=index)
+commit = git("commit-tree", git("write-tree", env=index), "-p", "HEAD", "-m", name)
+git("update-ref", "refs/exps/ab/cdef/" + name, commit)
+"""
+
+
+def load():
+    spec = importlib.util.spec_from_file_location("tool_repeat", ROOT / "tools/repeat.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["tool_repeat"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+tool = load()
+
+
+def git(*words):
+    subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e@x", *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A repository with a committed params.yaml, and a dvc on the PATH."""
+    folder, programs = tmp_path / "repo", tmp_path / "bin"
+    (folder / "src").mkdir(parents=True)
+    programs.mkdir()
+    (programs / "dvc").write_text(FAKE)
+    (programs / "dvc").chmod((programs / "dvc").stat().st_mode | stat.S_IXUSR)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "n")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "e@x")
+    files.write_text("params.yaml", "data: phantom\nscale: smoke\nrecipe: common\nseed: 0\n")
+    files.write_text("src/code.py", "x = 1\n")
+    files.write_text(".gitignore", "calls.txt\n")
+    git("init", "-q", ".")
+    git("add", "-A")
+    git("commit", "-qm", "one")
+    return folder
+
+
+def calls():
+    return Path("calls.txt").read_text().splitlines() if Path("calls.txt").exists() else []
+
+
+def commit(path, text):
+    files.write_text(path, text)
+    git("add", "-A")
+    git("commit", "-qm", "more")
+
+
+def test_every_fold_is_run_once_and_its_numbers_kept(project):
+    tool.main(FOLDS)
+    assert len(calls()) == 3
+    assert calls()[1].endswith("-S splits.mode=heldout -S splits.fold=1 evaluate@ddmd evaluate_confusion")
+    found = files.read_json("metrics/repeats/ddmd/splits.fold/1.json")
+    assert found["numbers"] == {
+        "ddmd": {"unet": {"dice_slice_tumour": 1.2, "n_patients": 4}},
+        "confusion": {"unet": {"dice_slice_tumour": 0.6, "n_patients": 4}},
+    }
+    assert (found["parameter"], found["value"], found["system"]) == ("splits.fold", "1", "ddmd")
+    setup = found["setup"]
+    assert {name: setup[name] for name in ("data", "scale", "recipe")} == {
+        "data": "phantom", "scale": "smoke", "recipe": "common"
+    }  # fmt: skip
+    assert setup["overrides"] == ["splits.mode=heldout"]
+    assert len(setup["revision"]) == 40
+    status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    assert status == "?? metrics/\n"  # nothing else of the workspace has changed
+
+
+def test_mean_and_sample_standard_deviation_over_the_folds(project):
+    tool.main(FOLDS)
+    found = repeats.read(repeats.folder("ddmd", "splits.fold"), "confusion", SETUP)
+    mean, sd, n = found.spread("unet", "dice_slice_tumour")
+    assert (mean, sd, n) == (pytest.approx(0.6), pytest.approx(0.1), 3)  # 0.5, 0.6, 0.7 by hand, with n - 1
+    assert found.values == ("0", "1", "2")
+    assert "splits.fold = 0, 1, 2, splits.mode=heldout" in repeats.sentence(found, "splits.fold")
+    assert found.spread("unet", "dice_pooled") is None
+    other = Setup("phantom", "common", "gpu", 0.95)
+    assert repeats.read(repeats.folder("ddmd", "splits.fold"), "confusion", other) == repeats.NONE_YET
+
+
+def test_what_is_recorded_is_skipped_also_after_the_results_are_committed(project):
+    tool.main(FOLDS)
+    tool.main(FOLDS)
+    assert len(calls()) == 3
+    commit("README.md", "results\n")
+    tool.main(["splits.fold=0,1,2,3", *FOLDS[1:]])
+    assert len(calls()) == 4
+
+
+def test_another_setup_or_other_code_is_run_again(project):
+    tool.main(["splits.fold=0", *FOLDS[1:]])
+    tool.main(["splits.fold=0", "-S", "splits.mode=repeat", "--system", "ddmd"])
+    assert len(calls()) == 2
+    commit("src/code.py", "x = 2\n")
+    tool.main(["splits.fold=0", "-S", "splits.mode=repeat", "--system", "ddmd"])
+    assert len(calls()) == 3
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(project, monkeypatch):
+    monkeypatch.setenv("FAIL_AT", "1")
+    with pytest.raises(UserError, match="ended with exit code 3 and left no commit, expected 0; mend"):
+        tool.main(FOLDS)
+    assert [p.name for p in Path("metrics/repeats/ddmd/splits.fold").iterdir()] == ["0.json"]
+    monkeypatch.delenv("FAIL_AT")
+    Path("metrics/repeats/ddmd/splits.fold/0.json").unlink()  # stopped before it was written: the experiment is there
+    tool.main(FOLDS)
+    assert [line.split("splits.fold=")[1][0] for line in calls()] == ["0", "1", "1", "2"]
+
+
+def test_seeds_are_repeated_alike_and_a_system_without_a_paper_of_its_own_too(project):
+    tool.main(["seed=1,2", "--system", "ddmd", "-S", "data=local", "-S", "scale=gpu"])
+    setup = files.read_json("metrics/repeats/ddmd/seed/2.json")["setup"]
+    assert (setup["data"], setup["scale"], setup["overrides"]) == ("local", "gpu", ["data=local", "scale=gpu"])
+    plan = tool.parse(["seed=1", "--system", "mmccd"])
+    assert (plan.targets, plan.folders) == (("evaluate@mmccd",), ("mmccd",))
+    assert tool.parse(["seed=1", "--system", "anofpdm"]).targets == ("evaluate@anofpdm", "evaluate_mixed")
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["splits.fold", "--system", "ddmd"], "found 'splits.fold', expected parameter=value"),
+    (["splits.fold=0,a/b", "--system", "ddmd"], "found the value 'a/b'"),
+    (["splits.fold=0,,1", "--system", "ddmd"], "found the value ''"),
+    (["seed=0", "-S", "nonsense", "--system", "ddmd"], "found 'nonsense'"),
+])  # fmt: skip
+def test_a_command_line_that_cannot_be_meant_is_refused(words, message):
+    with pytest.raises(UserError, match=message) as error:
+        tool.parse(words)
+    assert "\n" not in str(error.value)
+
+
+def test_uncommitted_code_is_refused(project):
+    files.write_text("src/code.py", "x = 3\n")
+    with pytest.raises(UserError, match=r"src/code.py has uncommitted changes, expected none"):
+        tool.main(FOLDS)
+    assert not calls()
+
+
+def test_without_dvc_or_git_it_says_so(project, monkeypatch, tmp_path):
+    programs = tmp_path / "only_git"
+    programs.mkdir()
+    (programs / "git").symlink_to(shutil.which("git"))
+    monkeypatch.setenv("PATH", str(programs))
+    with pytest.raises(UserError, match="found no program dvc"):
+        tool.main(FOLDS)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"git rev-parse: .*; run this in the root of the repository"):
+        tool.main(FOLDS)
+
+
+def record(folder, value, dice, **setup):
+    setup = {"data": "phantom", "scale": "smoke", "recipe": "common", "overrides": []} | setup
+    numbers = {"confusion": {"unet": {"d": dice}}}
+    files.write_json(folder / f"{value}.json", {"value": value, "setup": setup, "numbers": numbers})
+
+
+def test_runs_with_other_overrides_are_not_averaged_and_values_are_in_order(tmp_path):
+    for value in ("2", "10", "1"):
+        record(tmp_path, value, float(value), overrides=["splits.mode=heldout"])
+    record(tmp_path, "3", 1000.0)
+    record(tmp_path, "4", 1000.0, scale="gpu")
+    found = repeats.read(tmp_path, "confusion", SETUP)
+    assert (found.values, found.overrides) == (("1", "2", "10"), ("splits.mode=heldout",))
+    assert found.of("unet", "d").tolist() == [1, 2, 10]
+    assert found.of("segnet", "d").size == 0
+
+
+def test_a_run_without_a_number_is_not_counted_and_one_run_has_no_spread(tmp_path):
+    record(tmp_path, "0", 0.4)
+    record(tmp_path, "1", None)
+    found = repeats.read(tmp_path, "confusion", SETUP)
+    assert found.spread("unet", "d") is None
+    record(tmp_path, "2", 0.6)
+    assert repeats.read(tmp_path, "confusion", SETUP).spread("unet", "d") == (0.5, pytest.approx(0.02**0.5), 2)
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    (tmp_path / "0.json").write_text(json.dumps({"value": "0"}))
+    with pytest.raises(UserError, match=r"0.json: found something else than setup, value, numbers, expected what tools"):
+        repeats.read(tmp_path, "confusion", SETUP)
