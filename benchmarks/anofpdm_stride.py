@@ -13,7 +13,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from gliomap import device, files, run
+from gliomap.base import files, run
+from gliomap.engine import device
 
 ROOT = Path(__file__).resolve().parents[1]
 NUMBERS = (
@@ -43,7 +44,7 @@ def measure(style: str, stride: int, slice_step: int, recipe: str) -> dict:
         folder = Path(name)
         prepare(folder, stride, slice_step)
         commands = (
-            ["infer", "anofpdm", key, "--module", "anofpdm", "--pair", style], ["calibrate_labels", key], ["evaluate_mixed", key]
+            ["infer", "anofpdm", f"{key}={style}", "--module", "anofpdm"], ["calibrate_labels", key], ["evaluate_mixed", key]
         )  # fmt: skip
         for script, *words in commands:
             command = [sys.executable, str(ROOT / "stages" / f"{script}.py"), *words, "--recipe", recipe]

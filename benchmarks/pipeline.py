@@ -14,7 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from gliomap import device, files, run
+from gliomap.base import files, run
+from gliomap.engine import device
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERY = 0.5  # seconds between two looks at the memory

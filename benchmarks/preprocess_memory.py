@@ -19,7 +19,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from gliomap import files, run
+from gliomap.base import files, run
 from gliomap.data import case, store
 from gliomap.data.recipes import Anofpdm, Common, Tsgm
 
