@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TRAINING = "train_mmccd@flair-t2"
 WEIGHTS = Path("models/mmccd/flair-t2")
 RESULTS = ("dvc.lock", "metrics/", "plots/")  # of the default run, in git
+REPEATS = "metrics/repeats/README.md"  # no result: it keeps the folder on which the tables depend
 COMPARED = ("evaluate@mmccd",)
 
 
@@ -41,7 +42,7 @@ class Copy:
             ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
         )
         for name in listed.stdout.split():
-            if (ROOT / name).is_file() and not name.startswith(RESULTS):
+            if (ROOT / name).is_file() and (name == REPEATS or not name.startswith(RESULTS)):
                 target = self.folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, target)
