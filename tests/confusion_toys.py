@@ -1,6 +1,5 @@
 """A toy store with masks of three rows of DDMD's table, discrepancy scores and a study, and the stages on it."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,11 @@ from scipy import ndimage
 
 import scoring_toys as toys
 from gliomap.base import files
+from gliomap.base.place import Place
 from gliomap.scoring import ddmd_figures
+from scoring_toys import change
+from stage_toys import main as stage
 
-ROOT = Path(__file__).resolve().parents[1]
 ROWS = ("unet", "cimd", "ddmd_light", "unet_fair")
 PARAMS = """
 data: phantom
@@ -78,21 +79,7 @@ def write_study(folder: Path, images: np.ndarray, truth: np.ndarray, rng: np.ran
 
 def predict(folder: Path, row: str, drop=(), **arrays) -> None:
     """Write or change arrays of predictions/ddmd/test/<row>.npz."""
-    change(folder / f"predictions/ddmd/test/{row}.npz", drop, **arrays)
-
-
-def change(path: Path, drop=(), **arrays) -> None:
-    """Write or change arrays of an npz file."""
-    old = files.read_npz(path) if path.exists() else {}
-    files.write_npz(path, **{k: v for k, v in (old | arrays).items() if k not in drop})
-
-
-def stage(name: str, *argv: str) -> None:
-    """Run a stage's main in the current folder."""
-    spec = importlib.util.spec_from_file_location(f"stage_{name}", ROOT / "stages" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main([*argv, "--recipe", "common"])
+    change(folder / Place("ddmd", row).predictions("test"), drop, **arrays)
 
 
 def evaluate(*rows: str) -> None:

@@ -1,6 +1,5 @@
 """A toy store with predictions of every row of AnoFPDM's table, and the stages on it."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,9 @@ from scipy import ndimage
 import scoring_toys as toys
 from gliomap.base import files
 from gliomap.base.place import Place
+from stage_toys import ROOT
+from stage_toys import main as stage
 
-ROOT = Path(__file__).resolve().parents[1]
 FORWARD = ("anofpdm_ddpm", "anofpdm_ddim")
 BASELINES = ("anoddpm", "anoddpm_simplex", "ddim", "ddim_clf", "ddib")
 ROWS = (*FORWARD, "anofpdm_tuned", *BASELINES)
@@ -95,17 +95,7 @@ def project(folder: Path) -> Path:
 
 def write(folder: Path, key: str, split: str, drop=(), **arrays):
     """Write or change arrays of a predictions file."""
-    path = folder / Place("anofpdm", key).predictions(split)
-    old = files.read_npz(path) if path.exists() else {}
-    files.write_npz(path, **{k: v for k, v in (old | arrays).items() if k not in drop})
-
-
-def stage(name: str, *argv: str):
-    """Run a stage's main in the current folder."""
-    spec = importlib.util.spec_from_file_location(f"stage_{name}", ROOT / "stages" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main([*argv, "--recipe", "common"])
+    toys.change(folder / Place("anofpdm", key).predictions(split), drop, **arrays)
 
 
 def decide():

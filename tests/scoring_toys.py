@@ -78,10 +78,15 @@ def project(folder: Path, method="toy"):
     return folder
 
 
+def change(path: Path, drop=(), **arrays) -> None:
+    """Write or change arrays of an npz file."""
+    old = files.read_npz(path) if path.exists() else {}
+    files.write_npz(path, **{k: v for k, v in (old | arrays).items() if k not in drop})
+
+
 def predict(folder: Path, split, method="toy", drop=(), **arrays):
     """Write or change arrays of predictions/toy/<split>/<method>.npz."""
     path = folder / Place("toy", method).predictions(split)
-    old = files.read_npz(path) if path.exists() else {}
-    if "map" in arrays and "image_score" not in old:
-        old["image_score"] = np.quantile(arrays["map"], 0.99, axis=(1, 2)).astype(np.float32)
-    files.write_npz(path, **{k: v for k, v in (old | arrays).items() if k not in drop})
+    if "map" in arrays and not path.exists():
+        arrays = {"image_score": np.quantile(arrays["map"], 0.99, axis=(1, 2)).astype(np.float32)} | arrays
+    change(path, drop, **arrays)

@@ -1,7 +1,6 @@
 """The download stage: exit codes, what is listed, what is left out, and that nobody's folder is written to."""
 
 import gzip
-import importlib.util
 import os
 import subprocess
 import sys
@@ -15,12 +14,11 @@ from gliomap.base import files, run
 from gliomap.base.errors import UserError
 from gliomap.data.case import find_cases, read_manifest
 from gliomap.data.cohort import check_cohort, report
+from stage_toys import stage_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = cohorts.SHAPE
-SPEC = importlib.util.spec_from_file_location("stage_download", ROOT / "stages" / "download.py")
-download = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(download)
+download = stage_of("download")
 
 PARAMS = {
     "data": "local", "scale": "smoke", "seed": 0,

@@ -1,6 +1,5 @@
 """stages/evaluate_confusion.py on toy predictions: outputs, bytes, broken inputs."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +26,8 @@ def template(tmp_path_factory):
 
 
 @pytest.fixture
-def project(template, tmp_path, monkeypatch):
-    folder = shutil.copytree(template, tmp_path / "toy")
-    monkeypatch.chdir(folder)
-    return folder
+def project(template, copy_of):
+    return copy_of(template)
 
 
 def numbers(row):

@@ -1,6 +1,5 @@
 """DDMD's figures: separation by hand and against scikit-learn, which slices are shown, and the stage on toy predictions."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +29,9 @@ def template(tmp_path_factory):
 
 
 @pytest.fixture
-def project(template, tmp_path, monkeypatch):
+def project(template, copy_of):
     """The project after the figures."""
-    folder = shutil.copytree(template, tmp_path / "toy")
-    monkeypatch.chdir(folder)
-    return folder
+    return copy_of(template)
 
 
 def test_scores_are_scaled_from_their_smallest_to_their_largest():

@@ -1,6 +1,5 @@
 """AnoFPDM's figures: numbers by hand, and the stage on toy predictions."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +30,9 @@ def template(tmp_path_factory):
 
 
 @pytest.fixture
-def finished(template, tmp_path, monkeypatch):
+def finished(template, copy_of):
     """The project after the figures."""
-    folder = shutil.copytree(template, tmp_path / "toy")
-    monkeypatch.chdir(folder)
-    return folder
+    return copy_of(template)
 
 
 def predicted(**arrays) -> Predicted:

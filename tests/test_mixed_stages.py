@@ -35,18 +35,14 @@ def template_finished(template, tmp_path_factory):
 
 
 @pytest.fixture
-def project(template, tmp_path, monkeypatch):
-    folder = shutil.copytree(template, tmp_path / "toy")
-    monkeypatch.chdir(folder)
-    return folder
+def project(template, copy_of):
+    return copy_of(template)
 
 
 @pytest.fixture
-def finished(template_finished, tmp_path, monkeypatch):
+def finished(template_finished, copy_of):
     """The project after all three stages."""
-    folder = shutil.copytree(template_finished, tmp_path / "toy")
-    monkeypatch.chdir(folder)
-    return folder
+    return copy_of(template_finished)
 
 
 def numbers(row):

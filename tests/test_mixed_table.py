@@ -9,8 +9,8 @@ import pytest
 
 from gliomap.base.errors import UserError
 from gliomap.scoring import mixed_table, tables
+from stage_toys import stage_of
 from test_scoring_tables import project as _project
-from test_scoring_tables import stage
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "conf/papers/anofpdm.yaml"
@@ -151,11 +151,11 @@ def with_rows(project, paper, **rows):
 
 def test_the_stage_writes_the_table_twice_alike(project, paper):
     with_rows(project, paper, anofpdm_ddim=ours(paper, 0.75))
-    stage("tables").main([])
+    stage_of("tables").main([])
     files = [project / f"metrics/tables/anofpdm_table1.{end}" for end in ("csv", "md")]
     first = [file.read_bytes() for file in files]
     assert b"| AnoFPDM (DDIM forward) | image labels | 77.8 | 75.0 [75.0, 75.0] | 98 | 3 |" in first[1]
-    stage("tables").main([])
+    stage_of("tables").main([])
     assert first == [file.read_bytes() for file in files]
 
 
@@ -163,13 +163,13 @@ def test_a_row_of_the_graph_without_numbers_is_refused(project, paper):
     with_rows(project, paper, ddim=ours(paper, 0.5))
     (project / "metrics/mixed/ddim.json").write_text('{"dice": "high"}')
     with pytest.raises(UserError, match=r"ddim\.json: found something else than numbers"):
-        stage("tables").main([])
+        stage_of("tables").main([])
     (project / "metrics/mixed/ddim.json").unlink()
     with pytest.raises(UserError, match=r"ddim\.json: no such file"):
-        stage("tables").main([])
+        stage_of("tables").main([])
     assert not (project / "metrics/tables").exists()
 
 
 def test_a_graph_without_rows_has_no_such_table(project):
-    stage("tables").main([])
+    stage_of("tables").main([])
     assert not (project / "metrics/tables/anofpdm_table1.md").exists()

@@ -1,8 +1,6 @@
 """Figures: which slices are shown, that they are the right ones and the right way up, and equal bytes for equal input."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,8 +13,8 @@ from gliomap.data.slices import Slices
 from gliomap.scoring import figures, gallery, overview, pictures
 from gliomap.scoring.gallery import Example, Scale
 from gliomap.scoring.leaderboard import Entry
+from stage_toys import stage_of
 
-ROOT = Path(__file__).resolve().parents[1]
 SIZE, PER_PATIENT, PATIENTS = 24, 5, 4
 MMCCD = Place("toy", "mmccd")
 
@@ -204,9 +202,7 @@ def test_dice_by_area_says_what_small_means_and_how_many():
 
 @pytest.mark.slow
 def test_the_stage_writes_the_same_files_twice(project):
-    spec = importlib.util.spec_from_file_location("stage_figures", ROOT / "stages/figures.py")
-    stage = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(stage)
+    stage = stage_of("figures")
     stage.main([])
     first = {p.relative_to(project).as_posix(): p.read_bytes() for p in (project / "plots").rglob("*.*")}
     tables = [f"plots/{name}.csv" for name in ("dice_by_area", "dice_by_method", "pr")]

@@ -1,6 +1,5 @@
 """Tables: exact text from known numbers, the paper's numbers as printed, and one-sentence errors for what is missing."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from gliomap.base.files import write_json
 from gliomap.scoring import costs, leaderboard, papers, tables
 from gliomap.scoring.leaderboard import Entry
 from gliomap.scoring.papers import Closest, Column, Paper, Printed
+from stage_toys import stage_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SETUP = tables.Setup("phantom", "common", "smoke", 0.95)
@@ -178,13 +178,6 @@ def test_cost_names_what_is_missing(tmp_path):
         costs.frame([entry("random")], tmp_path)
 
 
-def stage(name: str):
-    spec = importlib.util.spec_from_file_location(f"stage_{name}", ROOT / "stages" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def everything(paper_file: Path, dice: float) -> dict:
     """Every metric that the tables ask for, all with the same value."""
     names = [name for column in papers.read(paper_file).columns for name in column.names()]
@@ -213,21 +206,21 @@ def project(tmp_path, monkeypatch):
 
 
 def test_the_stage_writes_the_same_tables_twice_and_seconds_in_one_only(project):
-    stage("tables").main([])
+    stage_of("tables").main([])
     first = {p.name: p.read_bytes() for p in (project / "metrics/tables").iterdir()}
     assert set(first) == {f"{name}.{end}" for name in ("mmccd_table1", "summary", "cost") for end in ("csv", "md")}
-    stage("tables").main([])
+    stage_of("tables").main([])
     assert first == {p.name: p.read_bytes() for p in (project / "metrics/tables").iterdir()}
     (project / "metrics/cost/infer-mmccd.json").write_text(
         json.dumps({"seconds_per_slice": 9.0, "evaluations_per_slice": 1, "slices": 98})
     )
-    stage("tables").main([])
+    stage_of("tables").main([])
     changed = {p.name for p in (project / "metrics/tables").iterdir() if p.read_bytes() != first[p.name]}
     assert changed == {"cost.csv", "cost.md"}
 
 
 def test_the_stage_puts_paper_and_ours_side_by_side(project):
-    stage("tables").main([])
+    stage_of("tables").main([])
     text = (project / "metrics/tables/mmccd_table1.md").read_text()
     assert "| MMCCD | slice labels | 0.6092 | 0.500 [0.500, 0.500] | 0.500 [0.500, 0.500] | 41 | 3 |" in text
     assert "| AE | slice labels | 3.5936 (a) | - (not in this version) | - | - | - |" in text
@@ -237,5 +230,5 @@ def test_the_stage_puts_paper_and_ours_side_by_side(project):
 def test_the_stage_without_an_evaluated_method_writes_nothing(project):
     (project / "metrics/trivial/random.json").unlink()
     with pytest.raises(UserError, match=r"random\.json: no such file"):
-        stage("tables").main([])
+        stage_of("tables").main([])
     assert not (project / "metrics/tables").exists()

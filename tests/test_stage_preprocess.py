@@ -1,6 +1,5 @@
 """The stage itself, in a repository of its own with a miniature cohort."""
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from gliomap.base.files import read_json, write_csv
 from gliomap.data import case
 from gliomap.data.recipes import RECIPES
 from gliomap.data.slices import Slices
+from stage_toys import stage_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = """
@@ -41,10 +41,7 @@ def stage(tmp_path, monkeypatch):
         (tmp_path / name).write_text(text)
     cohorts.write_cohort(tmp_path / "raw", cases=4)
     write_csv("data/manifest.csv", case.to_manifest(case.find_cases(tmp_path / "raw")))
-    spec = importlib.util.spec_from_file_location("stage_preprocess", ROOT / "stages" / "preprocess.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return stage_of("preprocess").main
 
 
 def test_it_writes_a_store_of_disjoint_patients_and_a_picture(stage, capsys):
