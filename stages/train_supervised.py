@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -49,6 +49,15 @@ class Plan:
         return cls(key, *parts)
 
 
+class Material(NamedTuple):
+    """What all networks learn from: slices, masks with their hash, rows of the balanced training slices."""
+
+    slices: Slices
+    masks: MaskTable
+    digest: str
+    rows: np.ndarray
+
+
 def main(argv: list[str]) -> None:
     """models/supervised/<key>/ and metrics/cost/train-supervised-<key>.json. Reads masks of training and validation.
 
@@ -62,21 +71,23 @@ def main(argv: list[str]) -> None:
         plans = [Plan.of(word) for word in arguments.networks]
         slices = Slices.open(Path("data/slices") / arguments.recipe)
         masks = MaskTable.of(slices)
+        material = Material(slices, masks, masks.digest(), balanced(slices, "train", p["seed"]))
         for plan in plans:
-            train(plan, p, slices, masks)
+            train(plan, p, material)
 
 
-def train(plan: Plan, p: Mapping[str, Any], slices: Slices, masks: MaskTable) -> None:
+def train(plan: Plan, p: Mapping[str, Any], material: Material) -> None:
     """One network. Its checkpoint belongs to the values, masks and maps that it depends on, not to the other networks'."""
     used = ["seed", "compute", f"supervised.{plan.net}", f"supervised.{plan.budget}"]
     own = {name: p[name] for name in used + ([] if plan.features == "none" else [SCALE])}
+    slices = material.slices
     features = Features.open(Path("models/discrepancy"), slices, plan.features, own.get(SCALE, "raw"), p["seed"])
     maps = content_digest(*features.maps, features.source, np.array(features.scale))
     train_model(
-        Job(plan.key, p["seed"], own | {"masks": masks.digest(), "maps": maps}),
-        lambda: Training(plan.net, p[f"supervised.{plan.net}"], masks, features),
+        Job(plan.key, p["seed"], own | {"masks": material.digest, "maps": maps}),
+        lambda: Training(plan.net, p[f"supervised.{plan.net}"], material.masks, features),
         slices,
-        balanced(slices, "train", p["seed"]),
+        material.rows,
         p[f"supervised.{plan.budget}"],
         p["compute"],
         slices.rows("val"),

@@ -8,9 +8,10 @@ import pytest
 
 import cohorts
 from gliomap.data.case import find_cases
-from gliomap.data.checks import check_case, examine
+from gliomap.data.checks import Expected, check_case, examine
 
 SHAPE = cohorts.SHAPE
+EXPECTED = Expected(shape=SHAPE)
 
 
 def change(role, function):
@@ -181,7 +182,7 @@ def test_broken_input_is_named_with_found_expected_and_remedy(tmp_path, kind):
 @pytest.mark.parametrize("layout", ["brats2020", "brats2023", "msd"])
 def test_a_sound_case_has_no_problem(tmp_path, layout):
     cohorts.write_cohort(tmp_path, layout, 1)
-    finding = examine(find_cases(tmp_path)[0], SHAPE)
+    finding = examine(find_cases(tmp_path)[0], EXPECTED)
     assert finding.problems == ()
     assert finding.usable
     assert len(set(finding.digests.values())) == 4
@@ -190,7 +191,7 @@ def test_a_sound_case_has_no_problem(tmp_path, layout):
 def test_tumour_volume_is_counted_in_millilitres(tmp_path):
     content = cohorts.volumes()
     cohorts.write_case(tmp_path, "brats2020", "x", content, affine=cohorts.AFFINE @ np.diag([2, 2, 2, 1]))
-    finding = examine(find_cases(tmp_path)[0], SHAPE, voxel=2)
+    finding = examine(find_cases(tmp_path)[0], Expected(shape=SHAPE, voxel=2))
     assert finding.problems == ()
     assert finding.tumour_ml == pytest.approx((content["seg"] > 0).sum() * 0.008)
 
@@ -200,7 +201,7 @@ def test_a_cavity_is_not_tumour(tmp_path):
     whole = (content["seg"] > 0).sum()
     content["seg"][content["seg"] == 1] = 3  # canonical: cavity
     cohorts.write_case(tmp_path, "brats2023", "x", content)
-    finding = examine(find_cases(tmp_path)[0], SHAPE)
+    finding = examine(find_cases(tmp_path)[0], EXPECTED)
     assert finding.problems == ()
     assert 0 < finding.tumour_ml * 1000 == (np.isin(content["seg"], (2, 4))).sum() < whole
 
@@ -215,14 +216,14 @@ NOTES = {
 @pytest.mark.parametrize("kind", NOTES)
 def test_harmless_oddities_are_notes_and_exclude_nothing(tmp_path, kind):
     breaker, what = NOTES[kind]
-    finding = examine(write_broken(tmp_path, breaker), SHAPE)
+    finding = examine(write_broken(tmp_path, breaker), EXPECTED)
     assert [(p.severity, p.what.startswith(what)) for p in finding.problems] == [("note", True)]
     assert finding.usable
 
 
 def test_other_axes_are_noted_and_read_right(tmp_path):
     cohorts.write_case(tmp_path, "brats2020", "x", cohorts.volumes(), affine=np.eye(4))
-    finding = examine(find_cases(tmp_path)[0], SHAPE)
+    finding = examine(find_cases(tmp_path)[0], EXPECTED)
     assert finding.usable
     assert {(p.what, p.found) for p in finding.problems} == {("axes other than BraTS's", "RAS")}
 

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
+from gliomap.data.image_score import image_scores
 from gliomap.diffusion.noise import Noise
 from gliomap.engine.device import launch
-from gliomap.engine.inference import Infer, Setting, chosen, cost, image_scores, predict
+from gliomap.engine.inference import Infer, Setting, chosen, cost, predict
 from gliomap.engine.scorer import Scores
 
 

@@ -10,6 +10,7 @@ from gliomap.base.errors import UserError
 from gliomap.data import sources
 from gliomap.data.cohort import Cohort
 from gliomap.data.location import Source, folder
+from gliomap.data.phantom import cohort as phantom_cohort
 from gliomap.data.phantom.settings import Knobs, PhantomSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,11 +60,11 @@ def test_an_empty_root_names_the_one_command(home):
 def test_each_phantom_has_a_folder_of_its_own(home, monkeypatch):
     made = []
 
-    def generate(root, settings, seed, workers):
+    def generate(root, settings, seed, workers, population):
         made.append(root)
         cohorts.write_cohort(root, "brats2020", [f"Phantom_{i + 1:03d}" for i in range(settings.subjects)])
 
-    monkeypatch.setattr(sources, "generate", generate)
+    monkeypatch.setattr(phantom_cohort, "generate", generate)
     source = Source("phantom", "work/raw/phantom", "")
     for phantom, seed in ((settings(), 0), (settings(), 1), (settings(voxel=1), 0), (settings(), 0)):
         cases = sources.obtain(source, 0, phantom, seed)

@@ -77,6 +77,17 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: not a readable npz file ({error}); run the stage that writes it again") from error
 
 
+def mapped(path: str | Path, again: str) -> np.ndarray:
+    """The npy file, memory-mapped. UserError if it is missing or damaged; `again` tells what writes it."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; {again}, or `dvc checkout` to restore it")
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path}: not a readable npy file ({error}); {again}") from error
+
+
 def md5(path: str | Path) -> str:
     """md5 of the file's bytes, as DVC uses it."""
     digest = hashlib.md5(usedforsecurity=False)

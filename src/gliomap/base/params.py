@@ -31,7 +31,8 @@ def read(sections: Mapping[str, type], root: str | Path = ".") -> dict[str, Any]
     """The named sections of params.yaml under `root`, each as its type.
 
     `sections` maps a dotted key ("seed", "mmccd.train") to int, float, str, bool, a Literal, a tuple or a frozen dataclass
-    whose fields are exactly the keys. The key "source" stands for the whole file conf/data/<data>.yaml.
+    whose fields are exactly the keys. The key "source" stands for the whole file conf/data/<data>.yaml, and a key that
+    ends in .yaml ("conf/external/icts.yaml") for that whole file, as in dvc.yaml.
     Raises UserError naming file, key, found and expected.
     """
     root = Path(root)
@@ -65,6 +66,8 @@ def _section(name: str, kind: type, values: dict, scale: dict, root: Path, scale
     if name == "source":
         path = _choice(root, values, "data")
         return convert(load(path), kind, str(path), "")
+    if name.endswith(".yaml"):
+        return convert(load(root / name), kind, name, "")
     path = str(root / "params.yaml")
     found, default = values, scale
     for depth, part in enumerate(name.split(".")):

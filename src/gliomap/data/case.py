@@ -124,16 +124,17 @@ def split_channel(path: str) -> tuple[str, int | None]:
     return (match.group(1), int(match.group(2))) if match else (path, None)
 
 
-def find_cases(root: str | Path, below: str = "") -> list[Case]:
+def find_cases(root: str | Path, below: str = "", config: str = "conf/data/<data>.yaml") -> list[Case]:
     """Every case in `root` (or its subfolder `below`), complete or not, by the endings of file names; sorted by id.
 
     Hidden files and macOS leftovers are ignored. The unlabelled validation and test sets of BraTS and MSD, recognised by
-    their names, are passed over. Raises UserError if the folder does not exist or cannot be listed.
+    their names, are passed over. Raises UserError if the folder does not exist or cannot be listed; it names `config` as
+    the file to mend.
     """
     root = Path(root)
     groups: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     strays: dict[str, list[str]] = {}
-    for path in _nifti_files(root, below):
+    for path in _nifti_files(root, below, config):
         found = _classify(path)
         if found is None:
             strays.setdefault(path.parent.as_posix(), []).append(path.as_posix())
@@ -144,12 +145,12 @@ def find_cases(root: str | Path, below: str = "") -> list[Case]:
     return sorted((c for c in cases if not _unlabelled_set(c)), key=lambda c: (c.id, list(c.all_files.values())))
 
 
-def _nifti_files(root: Path, below: str) -> Iterator[PurePosixPath]:
+def _nifti_files(root: Path, below: str, config: str) -> Iterator[PurePosixPath]:
     """Paths relative to root, deterministic order."""
     start = root / below
     if not start.is_dir():
         expected = f"expected one with cases named {NAMINGS}"
-        raise UserError(f"{start}: no such folder, {expected}; set `root` in conf/data/<data>.yaml")
+        raise UserError(f"{start}: no such folder, {expected}; set `root` in {config}")
 
     def refuse(error: OSError) -> None:
         reason = f"cannot be listed ({error.strerror})"
@@ -241,9 +242,9 @@ def read(case: Case, modality: str) -> NDArray:
     return load(case.root, _path(case, modality)).array
 
 
-def read_all(case: Case) -> dict[str, NDArray]:
-    """All four volumes by modality, as `read` gives them; a 4-D file is opened once. UserError."""
-    paths = {m: _path(case, m) for m in MODALITIES}
+def read_all(case: Case, modalities: tuple[str, ...] = MODALITIES) -> dict[str, NDArray]:
+    """The volumes by modality, in that order, as `read` gives them; a 4-D file is opened once. UserError."""
+    paths = {m: _path(case, m) for m in modalities}
     names = {split_channel(path)[0] for path in paths.values()}
     whole = {name: load(case.root, name).array for name in names}
     result = {}

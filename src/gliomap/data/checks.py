@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Literal
@@ -35,6 +35,7 @@ from gliomap.data.case import (
 AFFINE_MM = 0.01  # entries of two affines that differ by less are the same
 VOXEL_MM = 0.001
 BRAIN_SHARE = (0.05, 0.45)  # of the volume
+BRAIN_SHARE_ANY = (0.02, 0.90)  # the same for any field of view
 BRAIN_OVERLAP = 0.9  # Dice of one modality's brain and the union of all four
 NEGATIVE_SHARE = 0.01  # of the non-zero voxels: above, somebody has subtracted a mean
 GREY_VALUES = 16  # fewer in a sample of the brain: a label map or a binary image
@@ -44,6 +45,28 @@ TUMOUR_SHARE = 0.5  # of the brain
 SHOWN_LABELS = 5
 EXPORT = "export it again from the original data"
 Report = Callable[..., "Problem"]  # Problem with case and file filled in
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the images of a cohort are like.
+
+    modalities: those that every case has; shape (voxels), voxel (mm): None where any will do, then all files of a case must
+    still agree; brain_share: plausible shares of non-zero voxels; placed: problems of an image's position, if asked for.
+    """
+
+    modalities: tuple[str, ...] = MODALITIES
+    shape: tuple[int, ...] | None = None
+    voxel: float | None = 1.0
+    brain_share: tuple[float, float] = BRAIN_SHARE
+    placed: Callable[[Report, Volume], Iterator[Problem]] | None = None
+
+    def of(self, volumes: Mapping[str, Volume]) -> Expected:
+        """What the files of one case must be like: where any shape will do, the one that most of them have."""
+        if self.shape is not None or not volumes:
+            return self
+        shapes = Counter(volume.array.shape for volume in volumes.values())
+        return replace(self, shape=shapes.most_common(1)[0][0], brain_share=BRAIN_SHARE_ANY)
 
 
 @dataclass(frozen=True)
@@ -83,16 +106,16 @@ class Finding:
 
 def check_case(case: Case, shape: tuple[int, ...], voxel: float = 1.0) -> list[Problem]:
     """All problems of one case, whose volumes should be `shape` voxels of `voxel` mm; [] if it is fit for use."""
-    return list(examine(case, shape, voxel).problems)
+    return list(examine(case, Expected(shape=tuple(shape), voxel=voxel)).problems)
 
 
-def examine(case: Case, shape: tuple[int, ...], voxel: float = 1.0) -> Finding:
+def examine(case: Case, expected: Expected) -> Finding:
     """Read every file of the case once and look at it. Never raises for bad data."""
-    volumes, problems = _open(case)
+    volumes, problems = _open(case, expected.modalities)
     problems += _affines(case, volumes)
     sound: dict[str, NDArray] = {}
     for role, volume in volumes.items():
-        flaws = list(_file(case, role, volume, shape, voxel))
+        flaws = list(_file(case, role, volume, expected.of(volumes)))
         problems += flaws
         if all(flaw.severity == "note" for flaw in flaws):
             sound[role] = volume.array
@@ -103,13 +126,18 @@ def examine(case: Case, shape: tuple[int, ...], voxel: float = 1.0) -> Finding:
     if tumour is not None:
         problems += _tumour(partial(Problem, case.id, case.seg), tumour, union)
     digests = {case.all_files[role]: _digest(sound[role]) for role in brains}
-    volume_ml = None if tumour is None else float(np.count_nonzero(tumour)) * voxel**3 / 1000
+    volume_ml = None if tumour is None else float(np.count_nonzero(tumour)) * _mm3(expected, volumes["seg"]) / 1000
     return Finding(case, tuple(problems), digests, volume_ml)
 
 
-def _open(case: Case) -> tuple[dict[str, Volume], list[Problem]]:
+def _mm3(expected: Expected, volume: Volume) -> float:
+    """Of a voxel."""
+    return float(np.prod(volume.zooms)) if expected.voxel is None else expected.voxel**3
+
+
+def _open(case: Case, modalities: tuple[str, ...]) -> tuple[dict[str, Volume], list[Problem]]:
     """(volumes by role, problems with missing, doubled and unreadable files and wrong dimensions); a 4-D file opens once."""
-    problems = [*_missing(case), *_doubled(case)]
+    problems = [*_missing(case, modalities), *_doubled(case)]
     roles: dict[str, list[str]] = {}
     for role, path in case.all_files.items():
         roles.setdefault(split_channel(path)[0], []).append(role)
@@ -129,9 +157,9 @@ def _open(case: Case) -> tuple[dict[str, Volume], list[Problem]]:
     return volumes, problems
 
 
-def _missing(case: Case) -> Iterator[Problem]:
-    folder = PurePosixPath(next(iter(case.all_files.values()))).parent
-    for role in (*MODALITIES, "seg"):
+def _missing(case: Case, modalities: tuple[str, ...]) -> Iterator[Problem]:
+    folder = PurePosixPath(next(iter(case.all_files.values()), case.id)).parent
+    for role in (*modalities, "seg"):
         if role in case.all_files:
             continue
         endings = {r: ending for ending, r in LAYOUTS[case.layout].endings.items()}
@@ -187,21 +215,28 @@ def _numbers(affine: NDArray) -> str:
     return "; ".join(" ".join(f"{value:.4g}" for value in row) for row in affine[:3] + 0.0)
 
 
-def _file(case: Case, role: str, volume: Volume, shape: tuple[int, ...], voxel: float) -> Iterator[Problem]:
+def _file(case: Case, role: str, volume: Volume, expected: Expected) -> Iterator[Problem]:
     """Problems of one file by itself; its values are looked at only where they are finite."""
     report = partial(Problem, case.id, case.all_files[role])
-    yield from _geometry(report, volume, shape, voxel)
+    yield from _geometry(report, volume, expected.shape, expected.voxel)
     broken = list(_finite(report, volume.array))
     yield from broken
-    if not broken:
-        yield from _labels(report, volume.array, case.layout) if role == "seg" else _image(report, volume.array)
+    if broken:
+        return
+    if role == "seg":
+        yield from _labels(report, volume.array, case.layout)
+    else:
+        yield from _image(report, volume.array, expected.brain_share)
+        yield from expected.placed(report, volume) if expected.placed else ()
 
 
-def _geometry(report: Report, volume: Volume, shape: tuple[int, ...], voxel: float) -> Iterator[Problem]:
-    if volume.array.shape != tuple(shape):
+def _geometry(report: Report, volume: Volume, shape: tuple[int, ...], voxel: float | None) -> Iterator[Problem]:
+    if volume.array.shape != shape:
         remedy = "register it to the BraTS grid, or set cohort.shape in params.yaml if the whole cohort has this shape"
+        if voxel is None:
+            remedy = "bring all images of a case to one grid"
         yield report("wrong shape", _times(shape), _times(volume.array.shape), remedy)
-    if not np.allclose(volume.zooms, voxel, atol=VOXEL_MM, rtol=0):
+    if voxel is not None and not np.allclose(volume.zooms, voxel, atol=VOXEL_MM, rtol=0):
         found = _times(f"{zoom:.4g}" for zoom in volume.zooms) + " mm"
         yield report("wrong voxel size", f"{voxel:g} mm in all directions", found, "resample it, or mend the header")
     if None in volume.axes:
@@ -221,7 +256,7 @@ def _finite(report: Report, array: NDArray) -> Iterator[Problem]:
         yield report("NaN or infinite values", "finite numbers", f"{count} voxels", remedy)
 
 
-def _image(report: Report, array: NDArray) -> Iterator[Problem]:
+def _image(report: Report, array: NDArray, brain_share: tuple[float, float]) -> Iterator[Problem]:
     """Problems of the grey values of one modality."""
     low, high = array.min(), array.max()
     if low == high:
@@ -237,8 +272,8 @@ def _image(report: Report, array: NDArray) -> Iterator[Problem]:
     count = int(np.count_nonzero(inside))
     yield from _negative(report, array, low, count)
     share = count / array.size
-    if not BRAIN_SHARE[0] <= share <= BRAIN_SHARE[1]:
-        expected = f"{BRAIN_SHARE[0]:.0%} to {BRAIN_SHARE[1]:.0%}"
+    if not brain_share[0] <= share <= brain_share[1]:
+        expected = f"{brain_share[0]:.0%} to {brain_share[1]:.0%}"
         remedy = "strip the skull and keep the whole brain in the field of view"
         yield report("implausible share of non-zero voxels", expected, f"{share:.1%}", remedy)
     values = len(np.unique(array[inside][::SAMPLE])) if count >= SAMPLE * GREY_VALUES else GREY_VALUES

@@ -17,7 +17,7 @@ from gliomap.base.files import write_json
 from gliomap.base.params import number
 from gliomap.base.pool import in_order
 from gliomap.data.case import Case
-from gliomap.data.checks import Finding, Problem, examine
+from gliomap.data.checks import Expected, Finding, Problem, examine
 
 FEW = 4  # cases that are checked sooner than processes are started
 SHOWN = 10  # problems in an error message; all are in a file
@@ -34,7 +34,12 @@ class Cohort:
 
 def check_cohort(cases: Sequence[Case], shape: tuple[int, ...], voxel: float, workers: int) -> list[Finding]:
     """One finding a case, in the order of `cases`: each by itself, then equal images and ids. Progress is shown."""
-    look = partial(examine, shape=tuple(shape), voxel=voxel)
+    return check_all(cases, Expected(shape=tuple(shape), voxel=voxel), workers)
+
+
+def check_all(cases: Sequence[Case], expected: Expected, workers: int) -> list[Finding]:
+    """As `check_cohort`, for cases that should be as `expected`."""
+    look = partial(examine, expected=expected)
     found = in_order(look, cases, workers if len(cases) >= FEW else 1)
     findings = list(run.progress(found, total=len(cases), label="check", unit="case"))
     return _with(_with(findings, _same_images(findings)), _same_ids(findings))
@@ -63,7 +68,7 @@ def _same_images(findings: Sequence[Finding]) -> Iterator[tuple[int, Problem]]:
 def _same_ids(findings: Sequence[Finding]) -> Iterator[tuple[int, Problem]]:
     first: dict[str, str] = {}
     for i, finding in enumerate(findings):
-        path = next(iter(finding.case.all_files.values()))
+        path = next(iter(finding.case.all_files.values()), finding.case.id)
         if finding.case.id in first:
             found = f"{finding.case.id} again, first at {first[finding.case.id]}"
             yield i, Problem(finding.case.id, path, "case id used twice", "one case an id", found, "rename or remove one")

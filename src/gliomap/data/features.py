@@ -110,12 +110,7 @@ def _scales(folder: Path, expected: dict[str, str | int]) -> dict[str, float]:
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; {AGAIN}, or `dvc checkout` to restore it")
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path}: not a readable npy file ({error}); {AGAIN}") from error
+    array = files.mapped(path, AGAIN)
     if array.shape != shape:
         raise UserError(f"{path}: its shape is {array.shape}, expected {shape} as the slices have it; {AGAIN}")
     return array

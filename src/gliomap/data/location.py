@@ -30,7 +30,12 @@ def folder(source: Source) -> Path:
             f"conf/data/{source.kind}.yaml: root is empty, expected the folder with your cases; "
             f"run `dvc exp run -S data={source.kind} -S conf/data/{source.kind}.yaml:root=/path/to/cases`"
         )
-    path = Path(source.root).expanduser()
+    return absolute(source.root)
+
+
+def absolute(root: str) -> Path:
+    """The folder that a `root` in a YAML file means, see `folder`."""
+    path = Path(root).expanduser()
     if path.is_absolute():
         return path
     if path.parts[0] == "work":

@@ -25,7 +25,7 @@ Binary = Literal["any", "half", "more", "nearest"]
 class Prepared:
     """n slices of one case on the recipe's grid, ascending in z.
 
-    z: int64 (n,), mm from the lowest plane. images: float16 (n, M, H, W), modalities in the order of MODALITIES.
+    z: int64 (n,), mm from the lowest plane. images: float16 (n, M, H, W), the scan's modalities, as in MODALITIES.
     brain, masks: uint8 (n, H, W), 0 or 1, masks = whole tumour. tumour_px: int64 (n,), tumour area in mm2 of the whole
     plane before any resampling. tumour: bool (n,), the slice label. quantiles: float32 (M, 257), see `prepare`.
     dropped: how many slices were left out, by reason. skipped: why no slice is left, else "".
@@ -45,7 +45,8 @@ class Prepared:
 class Recipe:
     """What a section `preprocess.<recipe>` of params.yaml must have, beside its own keys: `size`, and what is below.
 
-    A recipe overrides what it does otherwise. Planes have M = 4 modalities, in the order of MODALITIES.
+    A recipe overrides what it does otherwise. Planes have M = 4 modalities, in the order of MODALITIES, or fewer, where a
+    cohort has not all of them.
     """
 
     size: int  # pixels of a side
@@ -102,7 +103,7 @@ def prepare(scan: Scan, recipe: Recipe, split: str) -> Prepared:
     resection cavity and no tumour is neither diseased nor healthy and left out.
     """
     head, brain = scan.brain(), scan.brain(recipe.brain_from)
-    inside = {name: np.sort(scan.volumes[name][head]) for name in MODALITIES}
+    inside = {name: np.sort(scan.volumes[name][head]) for name in scan.modalities}
     tones = {name: _tone(recipe, name, values) for name, values in inside.items()}
     dropped: Counter[str] = Counter()
     kept = []
@@ -115,9 +116,9 @@ def prepare(scan: Scan, recipe: Recipe, split: str) -> Prepared:
             kept.append((z, *found))
     if not kept:
         empty = np.zeros((0, recipe.size, recipe.size), np.uint8)
-        images, numbers = np.zeros((0, len(MODALITIES), *empty.shape[1:]), np.float16), np.zeros(0, np.int64)
+        images, numbers = np.zeros((0, len(inside), *empty.shape[1:]), np.float16), np.zeros(0, np.int64)
         reason = "all its slices were dropped" if len(candidates) else "no tumour in the slices to choose from"
-        none = np.zeros((len(MODALITIES), len(intensity.SHARES)), np.float32)
+        none = np.zeros((len(inside), len(intensity.SHARES)), np.float32)
         return Prepared(numbers, images, empty, empty, numbers, numbers.astype(bool), none, dict(dropped), reason)
     z, images, brains, masks, tumour = (np.stack(column) for column in zip(*kept, strict=True))
     quantiles = _of_slices(images, brains) if recipe.slicewise else _of_volumes(inside, tones)
@@ -137,7 +138,7 @@ def _slice(
     """(image, brain, mask, tumour) of the plane, or why it is left out."""
     if scan.cavity_mm2[z] and not scan.tumour_mm2[z]:
         return "resection cavity without tumour"
-    planes = np.stack([tones[name](scan.plane(scan.volumes[name], z, recipe.edge)) for name in MODALITIES])
+    planes = np.stack([tones[name](scan.plane(scan.volumes[name], z, recipe.edge)) for name in tones])
     inside = scan.plane(brain, z, recipe.edge)
     why = recipe.refuses(planes, inside)
     if why:
@@ -172,7 +173,7 @@ def levels(z_first: int, z_last: int, z_step: int, depth: int) -> NDArray[np.int
 
 
 def _of_volumes(inside: Mapping[str, NDArray], tones: Mapping[str, Tone]) -> NDArray[np.float32]:
-    rows = [intensity.quantile(inside[name], intensity.SHARES, tones[name]) for name in MODALITIES]
+    rows = [intensity.quantile(inside[name], intensity.SHARES, tone) for name, tone in tones.items()]
     return np.stack(rows).astype(np.float32)
 
 

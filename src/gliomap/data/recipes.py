@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from gliomap.base.params import number
 from gliomap.data import intensity, resample
-from gliomap.data.case import MODALITIES
 from gliomap.data.intensity import Tone
 from gliomap.data.recipe import Binary, Recipe, levels
 from gliomap.data.resample import Axis
@@ -235,7 +234,7 @@ class Anofpdm(Recipe):
 
     def candidates(self, scan: Scan, tones: Mapping[str, Tone], split: str) -> NDArray[np.int64]:
         """From the first slice with content to the last, those between included."""
-        sums = [scan.per_plane(scan.volumes[name]) / tones[name].unit for name in MODALITIES]
+        sums = [scan.per_plane(scan.volumes[name]) / tone.unit for name, tone in tones.items()]
         found = np.flatnonzero(np.mean(sums, 0) > self.min_sum)
         return np.arange(found[0], found[-1] + 1, self.z_step) if len(found) else found
 

@@ -32,6 +32,11 @@ class Scan:
         """mm along Z."""
         return self.labels.shape[2] * self.voxel
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Those that are there, in the order of MODALITIES."""
+        return tuple(name for name in MODALITIES if name in self.volumes)
+
     @cached_property
     def tumour(self) -> NDArray[np.bool_]:
         """(X, Y, Z): the whole tumour, all its parts."""
@@ -52,9 +57,10 @@ class Scan:
         return np.repeat(volume.sum((0, 1)) * self.voxel**2, self.voxel)
 
     def brain(self, modalities: tuple[str, ...] = MODALITIES) -> NDArray[np.bool_]:
-        """(X, Y, Z): any of `modalities` above 0."""
-        result = self.volumes[modalities[0]] > 0
-        for name in modalities[1:]:
+        """(X, Y, Z): any of `modalities` above 0; of all that are there, if none of those is."""
+        there = [name for name in modalities if name in self.volumes] or self.modalities
+        result = self.volumes[there[0]] > 0
+        for name in there[1:]:
             result |= self.volumes[name] > 0
         return result
 

@@ -108,12 +108,7 @@ class Slices:
 
     def _mapped(self, name: str, count: int) -> NDArray:
         path = self.folder / name
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; {AGAIN} (`dvc repro`), or `dvc checkout` to restore it")
-        try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise UserError(f"{path}: not a readable npy file ({error}); {AGAIN}") from error
+        array = files.mapped(path, f"{AGAIN} (`dvc repro`)")
         if len(array) != count:
             raise UserError(f"{path}: holds {len(array)} entries, expected {count} as in index.csv; {AGAIN}")
         return array

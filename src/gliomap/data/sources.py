@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
-
 from gliomap.base import run
 from gliomap.base.errors import UserError
 from gliomap.data.case import NAMINGS, Case, find_cases
 from gliomap.data.cohort import Cohort
 from gliomap.data.fetch import fetch
 from gliomap.data.location import Source, folder
-from gliomap.data.phantom.cohort import generate
+from gliomap.data.phantom.cohort import generate_below
 from gliomap.data.phantom.settings import SHAPE, PhantomSettings
 
 
@@ -25,7 +19,7 @@ def obtain(source: Source, limit: int, phantom: PhantomSettings, seed: int) -> l
     """
     root = folder(source)
     if source.kind == "phantom":
-        cases = find_cases(root, _phantom(root, phantom, seed))
+        cases = find_cases(root, generate_below(root, phantom, seed))
     else:
         if source.kind != "local":
             fetch(source.kind, root, source.synapse)
@@ -47,20 +41,3 @@ def geometry(source: Source, cohort: Cohort, phantom: PhantomSettings) -> tuple[
         found = f"cohort.shape has {len(cohort.shape)} numbers"
         raise UserError(f"params.yaml: {found}, expected 3 (voxels in x, y, z), for BraTS 240, 240, 155; mend it there")
     return cohort.shape, 1.0
-
-
-def _phantom(root: Path, settings: PhantomSettings, seed: int) -> str:
-    """The subfolder of the phantom of these settings: each has its own, so that experiments can run side by side."""
-    name = run.fingerprint({"settings": asdict(settings), "seed": seed})
-    with _alone(root / f"{name}.lock"):
-        generate(root / name, settings, seed, run.workers())
-    return name
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Wait until no other process is in this block with the same path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

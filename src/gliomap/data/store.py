@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,7 +25,7 @@ from gliomap.base.errors import UserError
 from gliomap.data.case import MODALITIES, Case
 from gliomap.data.intensity import SHARES
 from gliomap.data.recipe import Prepared, Recipe, prepare
-from gliomap.data.scan import read_scan
+from gliomap.data.scan import Scan, read_scan
 from gliomap.data.slices import SPLITS
 
 SHOWN = 10  # failed cases in an error message
@@ -38,6 +38,15 @@ class Job:
 
     case: Case
     split: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a store holds. modalities: channels; splits: those that need a slice; read: opens a case of those modalities."""
+
+    modalities: tuple[str, ...] = MODALITIES
+    splits: tuple[str, ...] = SPLITS
+    read: Callable[[Case], Scan] = read_scan
 
 
 class NpyWriter:
@@ -78,8 +87,8 @@ class NpyWriter:
 class Writer:
     """The files of a store, being written to `folder`."""
 
-    def __init__(self, folder: Path, size: int, stack: ExitStack) -> None:
-        plane, count = (size, size), len(MODALITIES)
+    def __init__(self, folder: Path, size: int, content: Content, stack: ExitStack) -> None:
+        plane, count = (size, size), len(content.modalities)
         shapes = {"images": ((count, *plane), np.float16), "brain": (plane, np.uint8)}
         shapes |= {f"masks_{split}": (plane, np.uint8) for split in SPLITS}
         shapes["quantiles"] = ((count, len(SHARES)), np.float32)
@@ -87,7 +96,7 @@ class Writer:
             name: stack.enter_context(NpyWriter(folder / f"{name}.npy", shape, dtype))
             for name, (shape, dtype) in shapes.items()
         }
-        self.folder = folder
+        self.folder, self.content = folder, content
         self.rows: list[pd.DataFrame] = []
         self.skipped: list[dict[str, str]] = []
         self.dropped: Counter[str] = Counter()
@@ -110,7 +119,7 @@ class Writer:
     def finish(self) -> pd.DataFrame:
         """Write the tables and return all columns of all rows. UserError if a split has no slice."""
         counts = Counter({split: sum(len(r) for r in self.rows if r["split"].iloc[0] == split) for split in SPLITS})
-        empty = [split for split in SPLITS if not counts[split]]
+        empty = [split for split in self.content.splits if not counts[split]]
         if empty:
             why = "; ".join(f"{s['case']}: {s['reason']}" for s in self.skipped[:SHOWN])
             expected = "expected at least one in each; use more cases, other splits, or a wider range of slices"
@@ -124,7 +133,9 @@ class Writer:
         return table
 
 
-def write(folder: Path, name: str, recipe: Recipe, jobs: Sequence[Job], workers: int) -> dict[str, Any]:
+def write(
+    folder: Path, name: str, recipe: Recipe, jobs: Sequence[Job], workers: int, content: Content = Content()
+) -> dict[str, Any]:
     """Write the store data/slices/<name> to `folder`; returns what recipe.json says.
 
     Bytes depend on the cases, their order and the recipe, not on `workers`. Files get their names when all are whole,
@@ -132,7 +143,7 @@ def write(folder: Path, name: str, recipe: Recipe, jobs: Sequence[Job], workers:
     """
     with _replacing_files(folder) as temporary:
         with ExitStack() as stack:
-            writer = Writer(temporary, recipe.size, stack)
+            writer = Writer(temporary, recipe.size, content, stack)
             _fill(writer, name, recipe, jobs, workers)
         report = _report(name, recipe, writer.finish(), writer)
         files.write_json(temporary / "recipe.json", report)
@@ -140,7 +151,7 @@ def write(folder: Path, name: str, recipe: Recipe, jobs: Sequence[Job], workers:
 
 
 def _fill(writer: Writer, name: str, recipe: Recipe, jobs: Sequence[Job], workers: int) -> None:
-    results = pool.in_order(partial(_prepared, recipe), jobs, min(workers, len(jobs)))
+    results = pool.in_order(partial(_prepared, recipe, writer.content.read), jobs, min(workers, len(jobs)))
     shown = run.progress(results, total=len(jobs), label=f"preprocess {name}", unit="case")
     failed = []
     for job, result in zip(jobs, shown, strict=True):
@@ -155,10 +166,10 @@ def _fill(writer: Writer, name: str, recipe: Recipe, jobs: Sequence[Job], worker
         raise UserError(f"preprocess {name}: {found}, nothing is written:{listed}{more}")
 
 
-def _prepared(recipe: Recipe, job: Job) -> Prepared | UserError:
+def _prepared(recipe: Recipe, read: Callable[[Case], Scan], job: Job) -> Prepared | UserError:
     """One case (in a worker process)."""
     try:
-        return prepare(read_scan(job.case), recipe, job.split)
+        return prepare(read(job.case), recipe, job.split)
     except UserError as error:
         return error
 
@@ -168,7 +179,7 @@ def _report(name: str, recipe: Recipe, table: pd.DataFrame, writer: Writer) -> d
     return {
         "recipe": name,
         "size": recipe.size,
-        "modalities": MODALITIES,
+        "modalities": writer.content.modalities,
         "pixel_mm": recipe.pixel_mm,
         "background": recipe.background,
         "orientation": ORIENTATION,

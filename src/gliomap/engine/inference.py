@@ -12,12 +12,11 @@ from lightning_fabric import Fabric
 
 from gliomap.base import run
 from gliomap.base.params import number
+from gliomap.data.image_score import image_scores
 from gliomap.data.slices import Slices
 from gliomap.diffusion.noise import Noise
 from gliomap.engine.contract import Batch
 from gliomap.engine.scorer import Scorer, Scores
-
-IMAGE_QUANTILE = 0.99  # of the map inside the brain, where a method has no image score of its own
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,6 @@ def chosen(index: pd.DataFrame, split: str, step: int) -> np.ndarray:
     inside = index[index["split"] == split].sort_values(["case", "z"])
     kept = [rows[min(step // 2, (len(rows) - 1) // 2) :: step] for rows in inside.groupby("case")["row"].apply(list)]
     return np.sort(np.concatenate([np.asarray(k, np.int64) for k in kept])) if kept else np.empty(0, np.int64)
-
-
-def image_scores(maps: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """float32 (n,): the 99th percentile of each map (n, H, W) inside its brain (bool); 0 without brain."""
-    pairs = zip(maps, brain, strict=True)
-    return np.array([np.quantile(m[b], IMAGE_QUANTILE) if b.any() else 0 for m, b in pairs], np.float32)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -12,7 +15,8 @@ from gliomap.base import files, run
 from gliomap.base.errors import UserError
 from gliomap.base.pool import in_order
 from gliomap.data.phantom import atlas
-from gliomap.data.phantom.settings import Knobs, PhantomSettings
+from gliomap.data.phantom.populations import POPULATIONS
+from gliomap.data.phantom.settings import Knobs, PhantomSettings, affine
 from gliomap.data.phantom.subject import make_subject
 from gliomap.data.phantom.writer import case_name, is_whole, write_case
 
@@ -40,14 +44,27 @@ class Job:
     voxel: int
     tumour: bool
     knobs: Knobs
+    population: str = "glioma"
+
+    @property
+    def name(self) -> str:
+        """Of the case."""
+        return case_name(self.index, POPULATIONS[self.population].prefix)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What the case consists of."""
+        return (*POPULATIONS[self.population].modalities, "seg")
 
     def identity(self) -> str:
         """Names the bytes of this case: arguments, code and template."""
         return run.fingerprint({"job": asdict(self), "code": _code(), "template": atlas.file_name()})
 
 
-def generate(root: Path, settings: PhantomSettings, seed: int, workers: int) -> list[str]:
-    """Write the cohort to `root` and return the case names in order (`Phantom_001`, ...).
+def generate(
+    root: Path, settings: PhantomSettings, seed: int, workers: int, population: str = "glioma"
+) -> list[str]:
+    """Write the cohort to `root` and return the case names in order (`Phantom_001`, ...); see populations.py.
 
     Same seed and settings give the same bytes for any subset and any number of `workers` (processes). Whole cases are kept:
     a killed run goes on, a larger cohort reuses the smaller one. `root` must be absent, empty or an earlier cohort of this
@@ -59,14 +76,35 @@ def generate(root: Path, settings: PhantomSettings, seed: int, workers: int) -> 
         )
     _require_own(root)
     diseased = settings.subjects - settings.healthy
-    jobs = [Job(seed, i, settings.voxel, i <= diseased, settings.knobs) for i in range(1, settings.subjects + 1)]
-    names = [case_name(job.index) for job in jobs]
-    files.write_json(root / CARD, _card(settings, seed, names))
-    _remove_strangers(root, names)
-    missing = [job for job in jobs if not is_whole(root / case_name(job.index), job.identity())]
+    numbers = range(1, settings.subjects + 1)
+    jobs = [Job(seed, i, settings.voxel, i <= diseased, settings.knobs, population) for i in numbers]
+    names = [job.name for job in jobs]
+    files.write_json(root / CARD, _card(settings, seed, names) | {"population": population})
+    _remove_strangers(root, POPULATIONS[population].prefix, names)
+    missing = [job for job in jobs if not is_whole(root / job.name, job.identity(), job.files)]
     if missing:
         _write_all(root, missing, min(workers, len(missing)))
     return names
+
+
+def generate_below(root: Path, settings: PhantomSettings, seed: int, population: str = "glioma") -> str:
+    """The subfolder of `root` with the cohort of these settings, made if need be by as many processes as are worth it.
+
+    Each cohort has its own, so that experiments can run side by side. UserError as `generate`.
+    """
+    name = run.fingerprint({"settings": asdict(settings), "seed": seed})
+    with _alone(root / f"{name}.lock"):
+        generate(root / name, settings, seed, run.workers(), population)
+    return name
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait until no other process is in this block with the same path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _card(settings: PhantomSettings, seed: int, names: list[str]) -> dict:
@@ -89,9 +127,9 @@ def _require_own(root: Path) -> None:
         )
 
 
-def _remove_strangers(root: Path, names: list[str]) -> None:
+def _remove_strangers(root: Path, prefix: str, names: list[str]) -> None:
     """Remove the generator's own cases that are not in `names` (from an earlier, larger cohort)."""
-    for folder in root.glob("Phantom_*"):
+    for folder in root.glob(f"{prefix}_*"):
         if folder.is_dir() and folder.name not in names:
             shutil.rmtree(folder)
 
@@ -118,6 +156,9 @@ def _atlas(path: Path) -> atlas.Atlas:
 
 def _make(root: Path, template: Path, job: Job) -> None:
     """Generate and write one case (in a worker process)."""
-    volumes, drawn = make_subject(_atlas(template), job.seed, job.index, job.voxel, job.tumour, job.knobs)
+    population = POPULATIONS[job.population]
+    volumes, drawn = make_subject(
+        _atlas(template), job.seed, job.index, job.voxel, job.tumour, job.knobs, job.population
+    )
     record = {"identity": job.identity(), "generated": True, "generator_version": VERSION, "seed": job.seed, **drawn}
-    write_case(root / case_name(job.index), volumes, job.voxel, record)
+    write_case(root / job.name, volumes, affine(job.voxel, population.slices), record)

@@ -85,7 +85,7 @@ def grow_lesion(rng: np.random.Generator, tumour: Tumour, head: Head, tissue: Ti
     """The lesion of `tumour` at the centre of the warp's mass effect; core and whole volumes are met by quantiles."""
     site = _open_site(rng, tumour, head, tissue, warp)
     core = _core(site, tumour)
-    away = _distance_outside(core, site.voxel)
+    away = distance_outside(core, site.voxel)
     level = _oedema_level(site, tumour, core, away)  # below 0 = inside the visible border
     water = _oedema_water(site, tumour, level, away)
     rim = _rim(site, tumour, core)
@@ -98,7 +98,7 @@ def grow_lesion(rng: np.random.Generator, tumour: Tumour, head: Head, tissue: Ti
     blood = np.clip(.7 * (site.noise(8.0) + .35 * site.grain - .9), 0, 1) * core_share if tumour.bleeding else None
     whole = np.zeros(head.mask.shape, np.uint8)
     whole[site.window] = labels
-    at, pick = _voxels_inside(head, site.window)
+    at, pick = voxels_inside(head, site.window)
     return Lesion(
         whole, at,
         oedema=pick(np.maximum(water, tumour.oedema_water * .9 * core_share)),
@@ -111,7 +111,7 @@ def grow_lesion(rng: np.random.Generator, tumour: Tumour, head: Head, tissue: Ti
     )  # fmt: skip
 
 
-def _voxels_inside(head: Head, window: tuple[slice, ...]) -> tuple[NDArray[np.int32], Callable[[NDArray], Array]]:
+def voxels_inside(head: Head, window: tuple[slice, ...]) -> tuple[NDArray[np.int32], Callable[[NDArray], Array]]:
     """Indices of the window's voxels in the head's voxel list, and a function that picks a window volume's values there."""
     number = head.volume(np.arange(1, head.inside.size + 1, dtype=np.int32), np.int32)[window].ravel() - 1
     inside = number >= 0
@@ -128,7 +128,7 @@ def _open_site(rng: np.random.Generator, tumour: Tumour, head: Head, tissue: Tis
         centre2 *= (tumour.core_radius * rng.uniform(1.3, 1.9) + 6) / np.linalg.norm(centre2)
         half = max(half, min(np.abs(centre2).max() + .8 * tumour.core_radius + 9, 84))
     coarse = [c + np.arange(-int(half / STEP), int(half / STEP) + 1) * STEP for c in centre]
-    window = tuple(_within(axis, grid) for axis, grid in zip(head.axes, coarse))
+    window = tuple(within(axis, grid) for axis, grid in zip(head.axes, coarse))
     axes = [axis[w] for axis, w in zip(head.axes, window)]
     travel = expand(_travel_from_middle(warp, coarse), resample_matrices(axes, coarse, STEP))
     flat = [(axis - c).astype(np.float32) for axis, c in zip(axes, centre)]
@@ -146,7 +146,8 @@ def _open_site(rng: np.random.Generator, tumour: Tumour, head: Head, tissue: Tis
     )  # fmt: skip
 
 
-def _within(axis: NDArray, grid: NDArray) -> slice:
+def within(axis: NDArray, grid: NDArray) -> slice:
+    """The part of an axis (mm) from the first to the last point of `grid`."""
     inside = np.flatnonzero((axis >= grid[0]) & (axis <= grid[-1]))
     return slice(inside[0], inside[-1] + 1)
 
@@ -224,7 +225,7 @@ def _depth_inside(mask: Mask, voxel: int) -> Array:
     return depth
 
 
-def _distance_outside(mask: Mask, voxel: int) -> Array:
+def distance_outside(mask: Mask, voxel: int) -> Array:
     """Distance in mm to the mask, measured on every second voxel and interpolated; 0 inside."""
     coarse = mask[::2, ::2, ::2]
     distance = ndimage.distance_transform_edt(~coarse).astype(np.float32) * (2 * voxel)

@@ -16,12 +16,7 @@ BRIGHTEST = 32000  # int16
 
 def acquire(rng: np.random.Generator, head: Head, signal: Array, series: Acquisition) -> NDArray[np.int16]:
     """Image of a signal (at the voxels inside, relative to white matter): int16 (head.shape), 0 outside, at least 1 in."""
-    volume = head.volume(signal)
-    broad, narrow = (weight * random_field(rng, head.axes, spacing) for weight, spacing in BIAS_PARTS)
-    volume *= np.exp(series.bias * (broad + narrow))
-    for axis in (a for a in range(3) if a != series.axis):
-        hard = series.gibbs and axis == (0 if series.axis else 1)
-        volume = along(point_spread(volume.shape[axis], head.voxel, series.inplane, hard), volume, axis)
+    volume = _in_the_coil(rng, head, signal, series)
     interpolate = None
     if series.thickness > 1.15 * head.voxel:
         size = volume.shape[series.axis]
@@ -30,9 +25,66 @@ def acquire(rng: np.random.Generator, head: Head, signal: Array, series: Acquisi
     volume = _rician(rng, volume, series, head.voxel)
     if interpolate is not None:
         volume = along(interpolate, volume, series.axis)
-    image = np.rint(np.clip(volume * np.float32(series.gain), 1, BRIGHTEST)).astype(np.int16)
+    image = _stored(volume, series)
     image[~head.mask] = 0
     return head.uncrop(image)
+
+
+def acquire_thick(
+    rng: np.random.Generator, head: Head, signal: Array, series: Acquisition, mask: NDArray[np.bool_]
+) -> NDArray[np.int16]:
+    """As `acquire`, for axial slices that stay as thick as they are: int16, 0 outside `mask` (x, y, number of slices).
+
+    A slice averages `series.thickness` mm, which may overlap its neighbours. Voxels of 1 mm in the plane only.
+    """
+    volume = _in_the_coil(rng, head, signal, series)
+    volume = along(thick_profile(head.axes[2], head.shape[2], mask.shape[2], series.thickness), volume, 2)
+    image = _stored(_rician(rng, volume, series, head.voxel), series)
+    whole = np.zeros(mask.shape, np.int16)
+    whole[head.box[0], head.box[1]] = image
+    return np.where(mask, whole, np.int16(0))
+
+
+def thick_profile(z: NDArray, depth: int, count: int, thickness: float) -> Array:
+    """Averaging of planes at `z` (mm) over `count` slices of a volume of `depth` mm: (count, len(z)).
+
+    Rows sum to 1, also where a slice reaches beyond the planes.
+    """
+    apart = -(-depth // count)
+    centres = np.arange(count) * apart + (apart - 1) / 2
+    away = np.abs(z[None] - centres[:, None])
+    measure = np.clip(1 - np.maximum(away - (thickness - 1) / 2, 0), 0, 1)
+    lost = measure.sum(1) < 1e-3
+    measure[lost, away[lost].argmin(1)] = 1
+    return (measure / measure.sum(1, keepdims=True)).astype(np.float32)
+
+
+def thick_labels(labels: NDArray[np.uint8], slices: int) -> NDArray[np.uint8]:
+    """Labels (x, y, z) of 1 mm on slices of `slices` mm: where half or more is labelled, the most frequent label."""
+    padded = np.pad(labels, [(0, 0), (0, 0), (0, -labels.shape[2] % slices)])
+    planes = [np.ascontiguousarray(padded[:, :, k::slices]) for k in range(slices)]
+    found = np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1
+    thick, most, total = (np.zeros(planes[0].shape, np.uint8) for _ in range(3))
+    for value in found:
+        count = sum(((plane == value).astype(np.uint8) for plane in planes), np.zeros_like(total))
+        thick[count > most] = value
+        most, total = np.maximum(most, count), total + count
+    return np.where(2 * total >= slices, thick, np.uint8(0))
+
+
+def _in_the_coil(rng: np.random.Generator, head: Head, signal: Array, series: Acquisition) -> Array:
+    """The signal as a volume (head.box) with bias field and in-plane resolution."""
+    volume = head.volume(signal)
+    broad, narrow = (weight * random_field(rng, head.axes, spacing) for weight, spacing in BIAS_PARTS)
+    volume *= np.exp(series.bias * (broad + narrow))
+    for axis in (a for a in range(3) if a != series.axis):
+        hard = series.gibbs and axis == (0 if series.axis else 1)
+        volume = along(point_spread(volume.shape[axis], head.voxel, series.inplane, hard), volume, axis)
+    return volume
+
+
+def _stored(volume: Array, series: Acquisition) -> NDArray[np.int16]:
+    return np.rint(np.clip(volume * np.float32(series.gain), 1, BRIGHTEST)).astype(np.int16)
 
 
 def point_spread(n: int, voxel: float, resolution: float, hard: bool) -> Array:

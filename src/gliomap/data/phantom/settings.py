@@ -39,7 +39,12 @@ class PhantomSettings:
     knobs: Knobs
 
 
-def affine(voxel: int) -> np.ndarray:
-    """Voxel index to scanner mm (RAS), 4x4, of a volume of that voxel size: BraTS's own at 1 mm, the same box at 2 mm."""
+def affine(voxel: int, slices: int = 0) -> np.ndarray:
+    """Voxel index to scanner mm (RAS), 4x4, of a volume of that voxel size: BraTS's own at 1 mm, the same box at 2 mm.
+
+    slices: distance of axial slices in mm where they are thicker than the voxel is wide; 0 = cubes.
+    """
+    deep = slices or voxel
     shift = (voxel - 1) / 2
-    return np.array([[-voxel, 0, 0, -shift], [0, -voxel, 0, 239 - shift], [0, 0, voxel, shift], [0, 0, 0, 1.0]])
+    z = [0, 0, deep, (deep - 1) / 2]
+    return np.array([[-voxel, 0, 0, -shift], [0, -voxel, 0, 239 - shift], z, [0, 0, 0, 1.0]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,34 +12,35 @@ from numpy.typing import NDArray
 from gliomap.data.phantom.atlas import Atlas
 from gliomap.data.phantom.contrast import Scene, draw_extras, modality_signal
 from gliomap.data.phantom.head import Head, build_head
-from gliomap.data.phantom.lesion import Lesion, grow_lesion
-from gliomap.data.phantom.physics import draw_protocol
+from gliomap.data.phantom.lesion import Lesion
+from gliomap.data.phantom.populations import POPULATIONS, Population
 from gliomap.data.phantom.relaxation import add_lesion, relaxation_maps
-from gliomap.data.phantom.scanner import acquire
-from gliomap.data.phantom.settings import ENHANCING, MODALITIES, NECROSIS, OEDEMA, Knobs
+from gliomap.data.phantom.scanner import acquire, acquire_thick, thick_labels
+from gliomap.data.phantom.settings import ENHANCING, NECROSIS, OEDEMA, Knobs
 from gliomap.data.phantom.tissue import Tissue, healthy_tissue
-from gliomap.data.phantom.tumour import draw_tumour, place
 from gliomap.data.phantom.warp import Warp, draw_displacement, draw_person, velocity_basis
 
 
 def make_subject(
-    atlas: Atlas, seed: int, index: int, voxel: int, tumour: bool, knobs: Knobs
+    atlas: Atlas, seed: int, index: int, voxel: int, tumour: bool, knobs: Knobs, population: str = "glioma"
 ) -> tuple[dict[str, NDArray], dict[str, Any]]:
     """Volumes by name (t1, t1ce, t2, flair: int16, 0 outside the brain; seg: uint8 labels 0, 1, 2, 4) and what was drawn.
 
     A function of its arguments: `seed` and `index` start the subject's own generator. voxel: 1 or 2 mm; without `tumour`
-    the seg is empty. Volumes are (240, 240, 155) / voxel, BraTS orientation (see settings.affine).
+    the seg is empty. Volumes are (240, 240, 155) / voxel, BraTS orientation (see settings.affine). Another population of
+    POPULATIONS may have fewer modalities, and thicker slices (voxel 1 only).
     """
-    rng = np.random.default_rng([seed, index])
-    protocol = draw_protocol(rng, knobs)
-    drawn = draw_tumour(rng, knobs)
+    people = POPULATIONS[population]
+    rng = np.random.default_rng([seed, index, *people.stream])
+    protocol = people.protocol(rng, knobs)
+    drawn = people.tumour(rng, knobs)
     person = draw_person(rng, knobs)
     warp = Warp(atlas, person, draw_displacement(rng, velocity_basis(atlas), person.ventricle), None)
     if tumour:
-        warp = Warp(atlas, person, warp.displacement, place(rng, drawn, warp))
+        warp = Warp(atlas, person, warp.displacement, people.place(rng, drawn, warp))
     head = build_head(rng, warp, voxel)
     tissue = healthy_tissue(rng, head, person)
-    lesion = grow_lesion(rng, drawn, head, tissue, warp) if tumour else None
+    lesion = people.grow(rng, drawn, head, tissue, warp) if tumour else None
     if lesion is not None:
         _invade(tissue, lesion)
     maps, enhancing = relaxation_maps(rng, head, tissue, person, protocol.field)
@@ -46,14 +48,26 @@ def make_subject(
         add_lesion(maps, lesion, drawn, enhancing)
     extras = draw_extras(rng, head, tissue.fluid)
     scene = Scene(protocol, maps, tissue, extras, _gadolinium(head, lesion), head.soft["ventricle"])
-    volumes = {m: acquire(rng, head, modality_signal(rng, scene, m), protocol.series[m]) for m in MODALITIES}
+    volumes = _scan(rng, head, scene, people)
     volumes["seg"] = _labels(head, lesion)
     meta = {
         "index": index, "voxel": voxel, "protocol": asdict(protocol), "person": asdict(person),
         "tumour": asdict(drawn) if tumour else None, "mass": asdict(warp.mass) if tumour else None,
         "ml": _volumes(head, volumes["seg"]),
     }  # fmt: skip
+    if people.slices:
+        volumes["seg"] = thick_labels(volumes["seg"], people.slices)
     return volumes, meta
+
+
+def _scan(rng: np.random.Generator, head: Head, scene: Scene, people: Population) -> dict[str, NDArray]:
+    """One image of each modality, in the order of MODALITIES."""
+    image = acquire
+    if people.slices:
+        mask = thick_labels(head.uncrop(head.mask).astype(np.uint8), people.slices) > 0
+        image = partial(acquire_thick, mask=mask)
+    series = scene.protocol.series
+    return {m: image(rng, head, modality_signal(rng, scene, m), series[m]) for m in people.modalities}
 
 
 def _invade(tissue: Tissue, lesion: Lesion) -> None:
