@@ -14,7 +14,7 @@ from gliomap.diffusion.simplex import Simplex
 from gliomap.engine.contract import Method, Train
 from gliomap.engine.device import Compute
 from gliomap.engine.train import Job, train_model
-from gliomap.methods.cfg import label_hash, slice_labels
+from gliomap.methods.cfg import MODALITIES, label_hash, slice_labels
 from gliomap.methods.restoration_training import Guided, Label, NoisyClassifier, Unconditional
 from gliomap.nets.unet import UNetShape
 
@@ -25,18 +25,24 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "guided": {**DENOISER, "guided.label": Label, "guided.train": Train},
     "classifier": {"ddpm.diffusion": Diffusion, "classifier.net": UNetShape, "classifier.train": Train},
 }
+ALONE = "flair"  # `guided` and `classifier` also for that modality alone, in the same sizes (TSGM spec 7)
+SECTIONS |= {f"{name}_{ALONE}": SECTIONS[name] for name in ("guided", "classifier")}
 
 
 def method(name: str, p: dict[str, Any], image_size: int, labels: torch.Tensor) -> Method:
     """What is trained under that name."""
-    if name == "classifier":
-        return NoisyClassifier(p["classifier.net"], p["ddpm.diffusion"], image_size, labels)
+    kind, _, alone = name.partition("_")
+    modalities = (alone,) if alone else MODALITIES
+    if kind == "classifier":
+        return NoisyClassifier(p["classifier.net"], p["ddpm.diffusion"], image_size, labels, modalities)
     common = (p["ddpm.net"], p["ddpm.diffusion"], image_size)
-    return Guided(*common, labels, p["guided.label"]) if name == "guided" else Unconditional(*common, p.get("simplex.noise"))
+    if kind == "guided":
+        return Guided(*common, labels, p["guided.label"], modalities)
+    return Unconditional(*common, p.get("simplex.noise"))
 
 
 def main(argv: list[str]) -> None:
-    """models/ddpm/{gauss,simplex}/, models/{guided,classifier}/all/, and metrics/cost/train-*.json. Reads no masks.
+    """models/ddpm/{gauss,simplex}/, models/{guided,classifier}/{all,flair}/, and metrics/cost/train-*.json. Reads no masks.
 
     One after the other; what was trained before and has not changed ends at once, at its last checkpoint.
     """
@@ -55,10 +61,11 @@ def main(argv: list[str]) -> None:
 def train(name: str, p: dict[str, Any], slices: Slices, labels: np.ndarray) -> None:
     """One network, from the sections that it depends on."""
     healthy = name in ("gauss", "simplex")
+    key = name if healthy else name.partition("_")[2] or "all"
     known = {} if healthy else {"labels": label_hash(labels)}
     rows, held_out = (slices.rows(split, tumour=False if healthy else None) for split in ("train", "val"))
     train_model(
-        Job(name if healthy else "all", p["seed"], p | known),
+        Job(key, p["seed"], p | known),
         lambda: method(name, p, slices.images.shape[-1], torch.from_numpy(labels)),
         slices,
         rows,

@@ -192,13 +192,18 @@ def load(key: str, own: Restoration, models: Path, image_size: int, device: torc
     needs(key)
     if key == "ddib":
         return Nets(_clipped(cfg.load(models / "cfg" / "all", own.weights, image_size, device)))
-    folder = models / ("guided/all" if key == "ddim_clf" else f"ddpm/{MODELS[key]}")
-    trained, net = load_net(folder, "net", own.weights, image_size, device)
-    schedule = Diffusion(**trained["diffusion"]).schedule()
-    if key != "ddim_clf":
-        return Nets(Denoiser(net, schedule, clip=CLIP), field=field_of(trained))
-    _, classifier = load_net(models / "classifier" / "all", "net", own.weights, image_size, device, Classifier)
+    if key == "ddim_clf":
+        return load_guided("all", own.weights, models, image_size, device)
+    trained, net = load_net(models / "ddpm" / MODELS[key], "net", own.weights, image_size, device)
+    return Nets(Denoiser(net, Diffusion(**trained["diffusion"]).schedule(), clip=CLIP), field=field_of(trained))
+
+
+def load_guided(seen: str, which: Which, models: Path, image_size: int, device: torch.device) -> Nets:
+    """The denoiser in models/guided/<seen> and the classifier that guides it. UserError as `load`."""
+    trained, net = load_net(models / "guided" / seen, "net", which, image_size, device)
+    _, classifier = load_net(models / "classifier" / seen, "net", which, image_size, device, Classifier)
     label = HEALTHY if trained["label"] == "slice" else None
+    schedule = Diffusion(**trained["diffusion"]).schedule()
     return Nets(Denoiser(net, schedule, clip=CLIP, learned_variance=True), label, classifier=classifier)
 
 

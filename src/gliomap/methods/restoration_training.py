@@ -24,12 +24,13 @@ CLASSES = 2  # healthy, unhealthy
 Label = Literal["slice", "none"]
 
 
-def denoiser_config(shape: UNetShape, image_size: int, variance: bool, classes: int | None) -> UNetConfig:
+def denoiser_config(
+    shape: UNetShape, image_size: int, variance: bool, classes: int | None, channels: int = len(MODALITIES)
+) -> UNetConfig:
     """The v1 network: plain guided diffusion, the label (if any) a table without MLP. 96.3 M parameters at scale=paper.
 
-    variance: learn it too, in as many channels again. classes: None for an unconditional network.
+    variance: learn it too, in as many channels again. classes: None for an unconditional network. channels: of the images.
     """
-    channels = len(MODALITIES)
     return shape.config(
         channels, 2 * channels if variance else channels, image_size,
         heads=HEADS, resample="conv", classes=classes, label_mlp=False,
@@ -37,10 +38,10 @@ def denoiser_config(shape: UNetShape, image_size: int, variance: bool, classes: 
 
 
 class Training:
-    """What the three trainings share: one network, AdamW, a random level for each slice of all four modalities."""
+    """What the three trainings share: one network, AdamW, a random level for each slice."""
 
     name: str
-    modalities = MODALITIES
+    modalities: tuple[str, ...] = MODALITIES
 
     def __init__(self, net: nn.Module, config: UNetConfig, diffusion: Diffusion, **arguments: Any) -> None:
         self.nets: dict[str, nn.Module] = {"net": net}
@@ -83,14 +84,21 @@ class Unconditional(Training):
 
 
 class Guided(Training):
-    """Noise and variance on all slices, under the slice's label (spec 3.4): what the classifier guides."""
+    """Noise and variance on all slices, under the slice's label (spec 3.4): what the classifier guides.
+
+    `modalities` may be one alone, as TSGM's comparison has it (TSGM spec 7).
+    """
 
     name = "guided"
 
-    def __init__(self, shape: UNetShape, diffusion: Diffusion, image_size: int, labels: Tensor, label: Label) -> None:
+    def __init__(
+        self, shape: UNetShape, diffusion: Diffusion, image_size: int, labels: Tensor, label: Label,
+        modalities: tuple[str, ...] = MODALITIES,
+    ) -> None:  # fmt: skip
         """labels: int64 (N,), 0 or 1 for each row that is trained on. label: none = unconditional (spec D15)."""
+        self.modalities = modalities
         conditional = label == "slice"
-        config = denoiser_config(shape, image_size, variance=True, classes=CLASSES if conditional else None)
+        config = denoiser_config(shape, image_size, True, CLASSES if conditional else None, len(modalities))
         super().__init__(UNet(config), config, diffusion, label=label)
         self.denoiser = Denoiser(self.nets["net"], self.schedule, learned_variance=True)
         self.labels = labels if conditional else None
@@ -106,9 +114,13 @@ class NoisyClassifier(Training):
 
     name = "classifier"
 
-    def __init__(self, shape: UNetShape, diffusion: Diffusion, image_size: int, labels: Tensor) -> None:
+    def __init__(
+        self, shape: UNetShape, diffusion: Diffusion, image_size: int, labels: Tensor,
+        modalities: tuple[str, ...] = MODALITIES,
+    ) -> None:  # fmt: skip
         """labels: int64 (N,), 0 or 1 for each row that is trained on."""
-        config = configure(shape, len(MODALITIES), CLASSES, image_size)
+        self.modalities = modalities
+        config = configure(shape, len(modalities), CLASSES, image_size)
         super().__init__(Classifier(config), config, diffusion)
         self.labels = labels
 
