@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
-import pandas as pd
-from matplotlib.figure import Figure
-
 from gliomap.base import run
 from gliomap.base.files import read_csv, write_csv
+from gliomap.base.pool import in_order
 from gliomap.data.slices import Slices
-from gliomap.scoring import figures, gallery, leaderboard, overview, pictures
+from gliomap.scoring import gallery, leaderboard, overview, pictures
 from gliomap.scoring.gallery import Figures
-from gliomap.scoring.leaderboard import Entry
+from gliomap.scoring.method_grid import Job, draw
 
 PLOTS = Path("plots")
+MANY = 8  # pictures that are drawn sooner than processes are started
 
 
 def main(argv: list[str]) -> None:
@@ -34,20 +33,10 @@ def main(argv: list[str]) -> None:
         with pictures.style():
             drawn = overview.picture(*tables.values(), metrics[entries[0].key], where)
             pictures.save(drawn, PLOTS / "overview.png", settings.dpi)
-            for entry in run.progress(entries, label="figures", unit="methods"):
-                drawn = grid(entry, scores[entry.key], slices, settings, where)
-                pictures.save(drawn, PLOTS / "grids" / f"{entry.key}.png", settings.dpi)
-
-
-def grid(entry: Entry, scores: pd.DataFrame, slices: Slices, settings: Figures, where: str) -> Figure:
-    """The picture of one method, on the modality that its map belongs to."""
-    found = gallery.read(entry.place, scores)
-    chosen = gallery.choose(scores, settings.tumour_slices, settings.healthy_slices)
-    modality = next((name for name in entry.modalities if name in slices.modalities), slices.modalities[-1])
-    shown = gallery.examples(found, chosen, slices, modality)
-    caption = f"{len(chosen)} of {len(scores)} test slices; {where}"
-    names = (entry.name, pictures.NAMES.get(modality, modality))
-    return figures.grid(shown, gallery.scale(found, shown, slices), names, caption)
+        jobs = [Job(entry, slices.folder, settings, where, PLOTS / "grids" / f"{entry.key}.png") for entry in entries]
+        drawn = in_order(draw, jobs, run.workers() if len(jobs) >= MANY else 1)
+        for _ in run.progress(drawn, total=len(jobs), label="figures", unit="methods"):
+            pass
 
 
 if __name__ == "__main__":

@@ -4,22 +4,30 @@ from pathlib import Path
 
 from gliomap.base import run
 from gliomap.base.files import write_csv, write_text
-from gliomap.scoring import confusion_table, costs, leaderboard, mixed_table, papers, tables
+from gliomap.scoring import confusion_table, costs, leaderboard, mixed_table, papers, tables, tsgm_table
+from gliomap.scoring.tsgm_table import Rules, Threshold
+from gliomap.scoring.weights import Rule
 
 GRAPH = Path("conf/graph.yaml")
+SECTIONS = {
+    "data": str, "recipe": str, "scale": str, "evaluate.confidence": float,
+    "weigh.weights": Rule, "otsu.threshold": Threshold,
+}  # fmt: skip
 COST, OUT = Path("metrics/cost"), Path("metrics/tables")
 
 
 def main(argv: list[str]) -> None:
     """metrics/tables/*.{csv,md} from metrics/<system>/, metrics/mixed/ and metrics/cost/. Takes no arguments.
 
-    mmccd_table1, summary, cost; and anofpdm_table1, ddmd_table1, if the graph has rows for them.
+    mmccd_table1, summary, cost; and anofpdm_table1, ddmd_table1, tsgm_table2, tsgm_table3, if the graph has rows for them.
     """
-    with run.stage({"data": str, "recipe": str, "scale": str, "evaluate.confidence": float}) as p:
+    with run.stage(SECTIONS) as p:
         setup = tables.Setup(p["data"], p["recipe"], p["scale"], p["evaluate.confidence"])
         entries = leaderboard.entries(GRAPH)
         metrics = leaderboard.metrics(entries)
         in_ddmd = confusion_table.rows(entries, setup)
+        tsgm = tsgm_table.read(Path("conf/papers/tsgm.yaml"))
+        in_tsgm = tsgm_table.find(tsgm, entries)
         in_mixed = mixed_table.metrics(mixed_table.keys(GRAPH))
         paper = papers.read(Path("conf/papers/mmccd.yaml"))
         rows = papers.rows(paper, entries, metrics)
@@ -34,6 +42,11 @@ def main(argv: list[str]) -> None:
             ddmd = confusion_table.read(Path("conf/papers/ddmd.yaml"))
             write_csv(OUT / "ddmd_table1.csv", confusion_table.frame(ddmd, in_ddmd))
             write_text(OUT / "ddmd_table1.md", confusion_table.text(ddmd, in_ddmd, setup))
+        if in_tsgm.numbers:
+            rules = Rules(p["weigh.weights"], p["otsu.threshold"])
+            for number, table in (("2", tsgm.table2), ("3", tsgm.table3)):
+                write_csv(OUT / f"tsgm_table{number}.csv", tsgm_table.frame(tsgm, table, in_tsgm))
+                write_text(OUT / f"tsgm_table{number}.md", tsgm_table.text(tsgm, table, in_tsgm, setup, rules))
         if in_mixed:
             anofpdm = mixed_table.read(Path("conf/papers/anofpdm.yaml"))
             write_csv(OUT / "anofpdm_table1.csv", mixed_table.frame(anofpdm, in_mixed))

@@ -37,8 +37,10 @@ def files_of(stage, kind: str) -> set[str]:
 
 
 def method_module(argv: list[str]) -> list[Path]:
-    """The method's own file, which stages/infer.py imports by name."""
-    return [Path(f"src/gliomap/methods/{argv[i + 1]}.py") for i, word in enumerate(argv) if word == "--module"]
+    """The methods' own files, which stages/infer.py and stages/residuals.py import by name."""
+    named = [argv[i + 1] for i, word in enumerate(argv) if word == "--module"]
+    named += [match[1] for word in argv if (match := re.fullmatch(r"\w+=(\w+)/\w+/\w+", word))]
+    return [path for name in dict.fromkeys(named) if (path := MODULES.relative_to(ROOT) / f"{name}.py").is_file()]
 
 
 class Captured(Exception):
@@ -96,7 +98,7 @@ def test_deps_hold_no_code_that_is_not_imported(stages):
 def test_declared_params_are_the_sections_the_script_reads(stages, monkeypatch):
     for name, stage in stages.items():
         script, argv = command(stage)
-        asked = set(sections(script, argv, monkeypatch)) - {"source"}
+        asked = {s for s in sections(script, argv, monkeypatch) if s != "source" and not s.endswith(".yaml")}
         monkeypatch.undo()
         declared = {key for d in stage.params for key in d.params if d.def_path.endswith("params.yaml")}
         assert declared == asked, name
@@ -141,7 +143,7 @@ def test_every_scale_fills_every_auto_and_nothing_else(scale):
 def test_only_evaluation_may_read_test_masks_and_test_labels(stages):
     allowed = ("evaluate", "figures", "tables", "report")
     for name, stage in stages.items():
-        secret = [d for d in files_of(stage, "deps") if re.search(r"(masks|labels)_test|slices/[^/]+$", d)]
+        secret = [d for d in files_of(stage, "deps") if re.search(r"(masks|labels)_test|(slices|external)/[^/]+$", d)]
         assert not secret or name.startswith(allowed), f"{name} depends on {secret}"
 
 
@@ -152,8 +154,8 @@ def test_training_reads_no_masks(stages):
 
 
 def test_calibration_reads_validation_predictions_only(stages):
-    named = [name for name in stages if name.startswith(("calibrate", "tune"))]
-    assert len(named) > 5
+    named = [name for name in stages if name.startswith(("calibrate", "tune", "weight_search"))]
+    assert len(named) > 6
     for name in named:
         read = [d for d in files_of(stages[name], "deps") if d.startswith("predictions")]
         assert all("/val" in d for d in read), name
@@ -181,7 +183,8 @@ def test_only_some_folders_of_code_are_a_dependency_as_a_whole(stages):
 
 
 def test_calibration_from_image_labels_and_inference_read_no_masks(stages):
-    named = [name for name in stages if name.startswith(("calibrate_labels", "infer", "study_"))]
+    kinds = ("calibrate_labels", "infer", "study_", "residuals_")
+    named = [name for name in stages if name == "weigh" or name.startswith(kinds)]
     assert len(named) > 10
     for name in named:
         assert not [d for d in files_of(stages[name], "deps") if "masks_" in d], name
@@ -189,7 +192,7 @@ def test_calibration_from_image_labels_and_inference_read_no_masks(stages):
 
 INFERENCE = {
     "mmccd", "mmccd.mask_stride", "anofpdm", "restoration", "mixed", "ddmd", "supervised.weights", "infer", "calibrate",
-    "evaluate", "postprocess"
+    "evaluate", "postprocess", "tsgm", "tsgm.sampling", "weigh", "weigh.weights", "otsu", "dpm"
 }  # fmt: skip
 
 
