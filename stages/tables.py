@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from gliomap.base import run
 from gliomap.base.files import write_csv, write_text
 from gliomap.scoring import confusion_table, costs, leaderboard, mixed_table, papers, tables, tsgm_table
+from gliomap.scoring.leaderboard import Entry
 from gliomap.scoring.tsgm_table import Rules, Threshold
 from gliomap.scoring.weights import Rule
 
@@ -26,8 +29,7 @@ def main(argv: list[str]) -> None:
         entries = leaderboard.entries(GRAPH)
         metrics = leaderboard.metrics(entries)
         in_ddmd = confusion_table.rows(entries, setup)
-        tsgm = tsgm_table.read(Path("conf/papers/tsgm.yaml"))
-        in_tsgm = tsgm_table.find(tsgm, entries)
+        in_tsgm = tsgm(entries, setup, Rules(p["weigh.weights"], p["otsu.threshold"]))
         in_mixed = mixed_table.metrics(mixed_table.keys(GRAPH))
         paper = papers.read(Path("conf/papers/mmccd.yaml"))
         rows = papers.rows(paper, entries, metrics)
@@ -42,17 +44,28 @@ def main(argv: list[str]) -> None:
             ddmd = confusion_table.read(Path("conf/papers/ddmd.yaml"))
             write_csv(OUT / "ddmd_table1.csv", confusion_table.frame(ddmd, in_ddmd))
             write_text(OUT / "ddmd_table1.md", confusion_table.text(ddmd, in_ddmd, setup))
-        if in_tsgm.numbers:
-            rules = Rules(p["weigh.weights"], p["otsu.threshold"])
-            for number, table in (("2", tsgm.table2), ("3", tsgm.table3)):
-                write_csv(OUT / f"tsgm_table{number}.csv", tsgm_table.frame(tsgm, table, in_tsgm))
-                write_text(OUT / f"tsgm_table{number}.md", tsgm_table.text(tsgm, table, in_tsgm, setup, rules))
+        for name, (frame, text) in in_tsgm.items():
+            write_csv(OUT / f"{name}.csv", frame)
+            write_text(OUT / f"{name}.md", text)
         if in_mixed:
             anofpdm = mixed_table.read(Path("conf/papers/anofpdm.yaml"))
             write_csv(OUT / "anofpdm_table1.csv", mixed_table.frame(anofpdm, in_mixed))
             write_text(OUT / "anofpdm_table1.md", mixed_table.text(anofpdm, in_mixed, setup))
     best = tables.ranked(entries, metrics)[0]
     run.log(f"tables: {len(entries)} methods, highest Dice {best.name}; {OUT}/summary.md")
+
+
+def tsgm(entries: list[Entry], setup: tables.Setup, rules: Rules) -> dict[str, tuple[pd.DataFrame, str]]:
+    """TSGM's two tables by name; nothing if the graph has no rows for them."""
+    if not any(entry.system == tsgm_table.SYSTEM for entry in entries):
+        return {}
+    paper = tsgm_table.read(Path("conf/papers/tsgm.yaml"))
+    found = tsgm_table.find(paper, entries)
+    wanted = {"tsgm_table2": paper.table2, "tsgm_table3": paper.table3}
+    return {
+        name: (tsgm_table.frame(paper, table, found), tsgm_table.text(paper, table, found, setup, rules))
+        for name, table in wanted.items()
+    }
 
 
 if __name__ == "__main__":

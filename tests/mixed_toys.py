@@ -27,6 +27,8 @@ calibrate_labels: {candidates: 100, alarms_low: 0.01, alarms_high: 0.08}
 tune_labels: {first: 0.05, last: 2.0, step: 0.05}
 evaluate: {replicates: 20, confidence: 0.95}
 figures: {tumour_slices: 2, healthy_slices: 1, dpi: 40}
+weigh: {weights: searched}
+otsu: {threshold: otsu}
 """
 GRAPH = "methods: {toy: {}}\nmixed_rows: " + " ".join(ROWS) + "\n"
 

@@ -154,6 +154,14 @@ def test_fewer_chains_rerun_the_sampling_of_masks_and_what_follows_only(first):
     assert {name for name in changed if name.startswith(("train", "tune", "infer", "discrepancy"))} == {"infer_ddmd"}
 
 
+def test_other_modality_weights_make_new_maps_and_run_no_network(first):
+    text = first.params.read_text()
+    first.params.write_text(re.sub(r"(?m)^  weights: searched", "  weights: published", text, count=1))
+    changed = set(re.findall(r"(?m)^([a-z_]+(?:@\S+)?):$", first.dvc("status")))
+    first.params.write_text(text)
+    assert changed == {"weigh", "figures_tsgm", "tables"}
+
+
 def test_a_training_parameter_reruns_its_training_only(first):
     output = first.dvc("status")
     assert "up to date" in output

@@ -197,7 +197,10 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "conf/graph.yaml").write_text(
         "methods:\n  mmccd: {needs: [models/mmccd/flair-t2]}\n  random: {system: trivial, name: random, supervision: none}\n"
     )
-    (tmp_path / "params.yaml").write_text("data: phantom\nscale: smoke\nrecipe: common\nevaluate: {confidence: 0.95}\n")
+    (tmp_path / "params.yaml").write_text(
+        "data: phantom\nscale: smoke\nrecipe: common\nevaluate: {confidence: 0.95}\n"
+        "weigh: {weights: searched}\notsu: {threshold: otsu}\n"
+    )
     write_cost(tmp_path / "metrics/cost")
     for method, dice in (("mmccd/mmccd", 0.5), ("trivial/random", 0.25)):
         write_json(tmp_path / f"metrics/{method}.json", everything(source, dice))
