@@ -73,15 +73,27 @@ def test_every_healthy_training_and_validation_slice_has_a_pair(project, variant
     assert all(0 < meta["sanity"][name]["mean_difference"] < 1 for name in pairs.modalities)
 
 
-def test_pairs_and_picture_are_the_same_bytes_twice_and_for_any_number_at_a_time(project):
+def test_pairs_and_picture_are_the_same_bytes_twice(project):
     paths = [*Path("models/pairs").rglob("*.npy"), Path("plots/tsgm/pairs.png")]
     before = [files.md5(path) for path in paths]
+    main("synthesize", *VARIANTS)
+    assert len(paths) == 10
+    assert [files.md5(path) for path in paths] == before
+
+
+def test_the_number_painted_at_a_time_changes_pairs_by_rounding_only(project):
+    """Convolutions may sum in another order; what is cut off to whole grey levels then differs by one, here and there."""
+    paths = sorted(Path("models/pairs").rglob("synthetic.npy"))
+    before = [np.load(path).astype(int) for path in paths]
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text(text.replace("slices: 5", "slices: 3"))
     main("synthesize", *VARIANTS)
+    after = [np.load(path).astype(int) for path in paths]
     Path("params.yaml").write_text(text)
-    assert len(paths) == 10
-    assert [files.md5(path) for path in paths] == before
+    main("synthesize", *VARIANTS)
+    for old, new in zip(before, after, strict=True):
+        assert np.abs(old - new).max() <= 2  # of 255
+        assert (old != new).mean() < 0.02
 
 
 def test_a_restarted_training_ends_in_the_same_weights(project, monkeypatch):
