@@ -22,6 +22,7 @@ from gliomap.engine import device
 from gliomap.engine.inference import Infer, Setting, predict
 from gliomap.methods import tsgm
 from gliomap.methods.tsgm import Sampling
+from gliomap.methods.vejp import Levels
 from gliomap.scoring import bootstrap, otsu, weights
 from gliomap.scoring.otsu import Otsu
 from gliomap.scoring.summary import Evaluate
@@ -52,17 +53,20 @@ class Result:
     seconds: float
 
 
-def settings(steps: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(kind of pair, changes of tsgm.sampling); the first is the paper's sampler with `steps` levels, the reference."""
+def settings(steps: int, sigma_max: float) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(kind of pair, changes of tsgm.sampling); the first is the paper's sampler with `steps` levels, the reference.
+
+    Partial starts: up to sigma_max, the noise that the network was trained with.
+    """
     for count in sorted({steps, *(n for n in (250, 100, 50, 25, 10, 5) if n < steps)}, reverse=True):
         yield "tsgm", {**PAPER, "steps": count}
-    yield "tsgm", {**PAPER, "steps": max(steps // 4, 1), "start": "unit"}
+    yield "tsgm", {**PAPER, "steps": max(steps // 10, 1), "start": "unit"}
     for sampler, counts in (("heun", (40, 18, 10, 5, 3)), ("dpm_solver_2m", (25, 15, 10, 5)), ("ddim", (25, 10, 5))):
         for count in counts:
             yield "tsgm", {**FAST, "sampler": sampler, "steps": count}
     yield "tsgm", {**FAST, "sampler": "heun", "steps": 5, "samples": 3}
     for begin, levels in (("image", (0.5, 1, 2, 5, 10, 30)), ("cyclegan", (0.5, 1, 5))):
-        for sigma in levels:
+        for sigma in (level for level in levels if level <= sigma_max):
             yield "tsgm", {**FAST, "sampler": "heun", "steps": 5, "begin": begin, "begin_sigma": float(sigma)}
     yield from ((kind, {}) for kind in ("onestep", "cyclegan", "regression"))
 
@@ -130,7 +134,8 @@ def main() -> None:
     fabric = device.launch(p["infer"].precision, 1)
     seeds = [Setting(slices, Noise(p["seed"] + k), p["infer"], fabric) for k in range(2)]
     seen, runs, reference = shown(slices, arguments.slices), [], None
-    for kind, changes in settings(arguments.steps):
+    sigma_max = params.read({"vejp.levels": Levels}, arguments.folder)["vejp.levels"].sigma_max
+    for kind, changes in settings(arguments.steps, sigma_max):
         own = replace(p["tsgm.sampling"], **changes)
         found = [restore(p, kind, own, (arguments.folder, seed), seen) for seed in seeds]
         reference = reference or found
