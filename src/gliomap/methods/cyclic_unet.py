@@ -26,6 +26,7 @@ class CyclicUnet:
 
 
 SECTIONS: dict[str, type] = {"cyclic_unet": CyclicUnet}
+EVALUATIONS = 2  # network evaluations of a slice
 
 
 class CyclicUnetScorer:
@@ -36,11 +37,13 @@ class CyclicUnetScorer:
         self.f, self.g, self.error = f, g, error
 
     def score(self, batch: Batch, noise: Noise) -> Scores:
-        """Scores with a reconstruction; noise is not used."""
+        """Scores with a reconstruction, and `translation`, float16 (B, H, W): what f makes of x. Noise is not used."""
         x = batch.images
-        back = translate(self.g, translate(self.f, x))
-        evaluations = torch.full((len(x),), 2, dtype=torch.int64)
-        return Scores(deviation(back, x, self.error)[:, 0] * batch.brain, evaluations, reconstruction=back[:, 0])
+        there = translate(self.f, x)
+        back = translate(self.g, there)
+        evaluations = torch.full((len(x),), EVALUATIONS, dtype=torch.int64)
+        error = deviation(back, x, self.error)[:, 0] * batch.brain
+        return Scores(error, evaluations, reconstruction=back[:, 0], extra={"translation": there[:, 0].half()})
 
 
 def scorer(p: dict[str, Any], models: Path, slices: Slices, device: torch.device, pair: str) -> CyclicUnetScorer:

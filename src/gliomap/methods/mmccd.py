@@ -170,27 +170,42 @@ class MmccdScorer:
         The map is the mean of the errors, not the error of the mean (spec 5.3).
         """
         x = batch.images
-        slice_of, stripe_of = self.stripes.meet(batch.brain.cpu()).nonzero(as_tuple=True)
         sums = torch.zeros(3, *x.shape, device=x.device)  # error, reconstruction, coverage
         evaluations = torch.zeros(len(x), dtype=torch.int64)
-        for i in range(0, len(slice_of), self.options.pairs):
-            here, stripes = slice_of[i : i + self.options.pairs], self.stripes[stripe_of[i : i + self.options.pairs]]
-            calls = self._add(sums, batch, here, stripes, noise)
-            evaluations += calls * torch.bincount(here, minlength=len(x))
+        for part in self.cycles(batch, noise):
+            where = part.slice_of.to(x.device)
+            for total, value in zip(sums, (part.error, part.back, torch.ones_like(part.back)), strict=True):
+                total.index_add_(0, where, value * part.mask)
+            evaluations += part.calls * torch.bincount(part.slice_of, minlength=len(x))
         error, back, coverage = sums
         seen = coverage.clamp_min(1)
         return Scores((error / seen)[:, 0] * batch.brain, evaluations, torch.where(coverage > 0, back / seen, x)[:, 0])
 
-    def _add(self, sums: Tensor, batch: Batch, here: Tensor, stripes: Stripes, noise: Noise) -> int:
-        """Add the pairs (here[i], stripes[i]) to the sums; the network evaluations that each of them took."""
-        where = here.to(sums.device)
-        x, stripes = batch.images[where], stripes.to(sums.device)
-        cycle = Cycle(batch.rows[here], x, stripes, noise, self)
-        back = translate(self.g, cycle.sampled())
-        mask = stripes.mask
-        for total, value in zip(sums, (deviation(back, x, self.options.error), back, torch.ones_like(x)), strict=True):
-            total.index_add_(0, where, value * mask)
-        return cycle.calls + 1
+    def cycles(self, batch: Batch, noise: Noise) -> Iterator[Cycled]:
+        """All pairs of a slice and a stripe that meets its brain, options.pairs at a time, in the order of the slices."""
+        slice_of, stripe_of = self.stripes.meet(batch.brain.cpu()).nonzero(as_tuple=True)
+        for i in range(0, len(slice_of), self.options.pairs):
+            here, chosen = slice_of[i : i + self.options.pairs], stripe_of[i : i + self.options.pairs]
+            x, stripes = batch.images[here.to(batch.images.device)], self.stripes[chosen].to(batch.images.device)
+            cycle = Cycle(batch.rows[here], x, stripes, noise, self)
+            back = translate(self.g, cycle.sampled())
+            yield Cycled(here, chosen, stripes.mask, back, deviation(back, x, self.options.error), cycle.calls + 1)
+
+
+@dataclass(frozen=True)
+class Cycled:
+    """P pairs after x -> y -> x. slice_of, stripe_of: int64 (P,), on the CPU: places in the batch and in scorer.stripes.
+
+    mask: bool (P, 1, H, W), True under the stripe. back, error: float32 (P, 1, H, W), g's output and its error against x.
+    calls: network evaluations of each pair.
+    """
+
+    slice_of: Tensor
+    stripe_of: Tensor
+    mask: Tensor
+    back: Tensor
+    error: Tensor
+    calls: int
 
 
 class Cycle:
