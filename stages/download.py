@@ -10,9 +10,9 @@ from gliomap.data.sources import geometry, obtain
 
 def main(_: list[str]) -> None:
     """data/manifest.csv (the usable cases, their files, 1 in column tumour if there is any) and metrics/cohort.json."""
-    with run.stage({"source": Source, "cohort": Cohort, "phantom": PhantomSettings, "seed": int}) as p:
+    with run.stage({"source": Source, "cohort": Cohort, "phantom": PhantomSettings, "data_seed": int}) as p:
         shape, voxel = geometry(p["source"], p["cohort"], p["phantom"])
-        cases = obtain(p["source"], p["cohort"].limit, p["phantom"], p["seed"])
+        cases = obtain(p["source"], p["cohort"].limit, p["phantom"], p["data_seed"])
         findings = check_cohort(cases, shape, voxel, run.workers())
         used = accept(findings, p["cohort"].on_bad_case, run.work() / "problems.json")
         manifest = to_manifest(finding.case for finding in used).assign(tumour=[int(f.tumour_ml > 0) for f in used])

@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--recipe", required=True)
     args = parser.parse_args(argv)
     places = [Place(args.system, method) for method in args.methods]
-    with run.stage({"seed": int, "postprocess": Postprocess, "evaluate": Evaluate}) as p:
+    with run.stage({"data_seed": int, "postprocess": Postprocess, "evaluate": Evaluate}) as p:
         slices = Slices.open(Path("data/slices") / args.recipe)
         found = {place: evaluate(place, slices, p) for place in run.progress(places, label="evaluate", unit="methods")}
         for place, (table, curve, numbers) in found.items():
@@ -48,7 +48,7 @@ def evaluate(place: Place, slices: Slices, p: Mapping[str, Any]) -> tuple[pd.Dat
     if test.own is not None:
         masks["_own"] = test.own
     table = per_slice.table(test, masks)
-    numbers, (recall, precision) = summary.metrics(table, test, tuple(masks), p["evaluate"], p["seed"])
+    numbers, (recall, precision) = summary.metrics(table, test, tuple(masks), p["evaluate"], p["data_seed"])
     numbers |= {"threshold_validation": levels[""], "threshold_oracle": levels["_oracle"]}
     curve = pd.DataFrame({"method": place.method, "recall": recall, "precision": precision})
     return summary.rounded(table), summary.rounded(curve), summary.plain(numbers)

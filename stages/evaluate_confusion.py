@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--system", required=True)
     parser.add_argument("--recipe", required=True)
     args = parser.parse_args(argv)
-    with run.stage({"seed": int, "confusion": Confusion, "evaluate": Evaluate}) as p:
+    with run.stage({"data_seed": int, "confusion": Confusion, "evaluate": Evaluate}) as p:
         slices = Slices.open(Path("data/slices") / args.recipe)
         rows = run.progress(args.rows, label="evaluate_confusion", unit="rows")
         found = {row: evaluate(Place(args.system, row), slices, p) for row in rows}
@@ -47,7 +47,7 @@ def evaluate(place: Place, slices: Slices, p: Mapping[str, Any]) -> tuple[pd.Dat
     if test.own is None:
         raise UserError(f"{path}: found no mask, expected the method's own; leave {place.method} out of this stage's rows")
     cells = confusion.count(test)
-    numbers = confusion.metrics(test, cells, p["confusion"], p["evaluate"], p["seed"])
+    numbers = confusion.metrics(test, cells, p["confusion"], p["evaluate"], p["data_seed"])
     return summary.rounded(confusion.table(test, cells)), summary.plain(numbers)
 
 

@@ -22,9 +22,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("rows", nargs="+")
     parser.add_argument("--recipe", required=True)
     args = parser.parse_args(argv)
-    with run.stage({"seed": int, "mixed": Mixed, "evaluate": Evaluate}) as p:
+    with run.stage({"data_seed": int, "mixed": Mixed, "evaluate": Evaluate}) as p:
         slices = Slices.open(Path("data/slices") / args.recipe)
-        found = {row: evaluate(row, slices, p) for row in run.progress(args.rows, label="evaluate", unit="rows")}
+        found = {row: evaluate(row, slices, p) for row in run.progress(args.rows, label="evaluate_mixed", unit="rows")}
         for row, (table, numbers) in found.items():
             write_csv(Path("scores/mixed") / f"{row}.csv", table)
             write_json(Path("metrics/mixed") / f"{row}.json", numbers)
@@ -42,9 +42,9 @@ def evaluate(row: str, slices: Slices, p: Mapping[str, Any]) -> tuple[pd.DataFra
     truth = Truth.of(found, slices, "test", settings)
     mixed_inputs.check_size(found, "fixed" if chosen["kind"] == "tuned" else "whole", truth.tumour.shape[1:])
     decided = decisions.decide(found, chosen, mixed.component_px(settings, slices.pixel_mm))
-    batch = mixed_metrics.partition(len(found.rows), settings.batch, p["seed"])
+    batch = mixed_metrics.partition(len(found.rows), settings.batch, p["data_seed"])
     table = mixed_metrics.table(found, decided, truth, batch)
-    numbers = mixed_metrics.metrics(table, decided, truth, settings, p["evaluate"], p["seed"])
+    numbers = mixed_metrics.metrics(table, decided, truth, settings, p["evaluate"], p["data_seed"])
     numbers["n_slices_in_split"] = found.split_size
     return summary.rounded(table), summary.plain(numbers)
 

@@ -21,7 +21,7 @@ from gliomap.scoring.weights import Search
 
 UNTOUCHED = Postprocess(erode_mm=0.0, median_px=0, component_px=0)  # the paper smooths no map and erodes no brain
 SECTIONS = {
-    "seed": int, "otsu": Otsu, "tsgm.search": Search, "postprocess": Postprocess, "evaluate": Evaluate
+    "data_seed": int, "otsu": Otsu, "tsgm.search": Search, "postprocess": Postprocess, "evaluate": Evaluate
 }  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def evaluate(population: Population, row: str, p: Mapping[str, Any]) -> tuple[pd
     component_px = otsu.pixels(rule.area_mm2(row), test.pixel_mm)
     best = weight_oracle.dice(population, row, test, p["tsgm.search"].step, component_px)
     table = otsu_metrics.table(test, levels(population, row, test, p), component_px, best)
-    numbers = otsu_metrics.metrics(table, test, rule.area_mm2(row), p["evaluate"], p["seed"])
+    numbers = otsu_metrics.metrics(table, test, rule.area_mm2(row), p["evaluate"], p["data_seed"])
     return summary.rounded(table), summary.plain(numbers)
 
 

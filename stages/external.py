@@ -19,12 +19,12 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     recipe, named = f"preprocess.{args.recipe}", {name: external.config(name) for name in args.cohorts}
     with run.stage({
-        "seed": int, "cohort.on_bad_case": Literal["fail", "skip"], "external_phantom": ExternalPhantom,
+        "data_seed": int, "cohort.on_bad_case": Literal["fail", "skip"], "external_phantom": ExternalPhantom,
         "phantom.knobs": Knobs, recipe: RECIPES[args.recipe], **dict.fromkeys(named.values(), External),
     }) as p:  # fmt: skip
         checked, reports = {}, {}
         for name, path in named.items():
-            found = external.obtain(name, p[path], p["external_phantom"], p["phantom.knobs"], p["seed"])
+            found = external.obtain(name, p[path], p["external_phantom"], p["phantom.knobs"], p["data_seed"])
             checked[name] = external.check(name, p[path], found, p["cohort.on_bad_case"], run.workers())
         for name, path in named.items():
             jobs = [store.Job(case, external.SPLIT) for case in checked[name].cases]

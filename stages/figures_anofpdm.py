@@ -33,7 +33,7 @@ from gliomap.scoring.summary import Evaluate
 METHOD = "anofpdm_ddim"
 PLOTS = Path("plots/anofpdm")
 STUDY = Path("predictions/anofpdm/study_ddim.npz")
-SECTIONS = {"data": str, "scale": str, "seed": int, "mixed": Mixed, "evaluate": Evaluate, "figures": Figures}
+SECTIONS = {"data": str, "scale": str, "data_seed": int, "mixed": Mixed, "evaluate": Evaluate, "figures": Figures}
 
 
 def main(argv: list[str]) -> None:
@@ -82,7 +82,7 @@ def validation(slices: Slices, chosen: dict) -> dict[str, pd.DataFrame]:
 def guidance(slices: Slices, chosen: dict, p: dict, component_px: int) -> pd.DataFrame:
     """Figure 3b, on the test slices."""
     found = mixed_inputs.read(decisions.place(METHOD).predictions("test"), slices, "test", NEEDS["forward"])
-    resamples = bootstrap.draw(found.index["patient"].to_numpy(), p["evaluate"].replicates, p["seed"])
+    resamples = bootstrap.draw(found.index["patient"].to_numpy(), p["evaluate"].replicates, p["data_seed"])
     truth = Truth.of(found, slices, "test", p["mixed"])
     return forward_figures.guidance(found, chosen, truth, component_px, (resamples, p["evaluate"].confidence))
 

@@ -13,7 +13,7 @@ from gliomap.scoring.gallery import Figures
 from gliomap.scoring.summary import Evaluate
 
 SYSTEM, PLOTS, GRAPH = "ddmd", Path("plots/ddmd"), Path("conf/graph.yaml")
-SECTIONS = {"data": str, "scale": str, "seed": int, "separation": Separation, "evaluate": Evaluate, "figures": Figures}
+SECTIONS = {"data": str, "scale": str, "data_seed": int, "separation": Separation, "evaluate": Evaluate, "figures": Figures}
 
 
 def main(argv: list[str]) -> None:
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
             raise UserError(f"{GRAPH}: found no method of system {SYSTEM}, expected one or more; see docs/extending.md")
         names = {entry.key: entry.name for entry in entries}
         scores = ddmd_figures.scores(Path("models/discrepancy/scores.csv"), slices)
-        resamples = bootstrap.draw(scores["patient"].to_numpy(), p["evaluate"].replicates, p["seed"])
+        resamples = bootstrap.draw(scores["patient"].to_numpy(), p["evaluate"].replicates, p["data_seed"])
         numbers = ddmd_figures.separation(scores, p["separation"].bins, resamples, p["evaluate"].confidence)
         shown, chosen = ddmd_figures.chosen([entry.place for entry in entries], slices)
         study = ddmd_figures.study(Path("predictions") / SYSTEM / "study.npz", slices)

@@ -15,7 +15,8 @@ from gliomap.scoring.weights import Rule
 
 PLOTS, GRAPH = Path("plots/tsgm"), Path("conf/graph.yaml")
 SECTIONS = {
-    "data": str, "scale": str, "seed": int, "weigh.weights": Rule, "otsu": Otsu, "evaluate": Evaluate, "figures": Figures
+    "data": str, "scale": str, "data_seed": int, "weigh.weights": Rule, "otsu": Otsu,
+    "evaluate": Evaluate, "figures": Figures
 }  # fmt: skip
 
 
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> None:
             tables, drawn = tsgm_album.of_study(study, tsgm_study.component_px(p["otsu"], val.slices.pixel_mm), words)
             tables |= {
                 "scores": tsgm_figures.scores_by_method(test, names),
-                "differences": tsgm_figures.differences(test, names, p["evaluate"], p["seed"]),
+                "differences": tsgm_figures.differences(test, names, p["evaluate"], p["data_seed"]),
                 "weights": tsgm_figures.mean_weights(optima, names),
             }
             drawn |= tsgm_album.of_slices(test, external, names, words)

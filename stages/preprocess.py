@@ -15,10 +15,10 @@ def main(argv: list[str]) -> None:
     parser.add_argument("recipe", choices=sorted(RECIPES), help="section below `preprocess` in params.yaml")
     name = parser.parse_args(argv).recipe
     recipe = f"preprocess.{name}"
-    with run.stage({"source": location.Source, "seed": int, "splits": splits.Splits, recipe: RECIPES[name]}) as p:
+    with run.stage({"source": location.Source, "data_seed": int, "splits": splits.Splits, recipe: RECIPES[name]}) as p:
         manifest = case.read_manifest("data/manifest.csv")
         cases = case.from_manifest(manifest, location.folder(p["source"]))
-        jobs = store.jobs_of(cases, splits.assign(manifest, p["splits"], p["seed"]))
+        jobs = store.jobs_of(cases, splits.assign(manifest, p["splits"], p["data_seed"]))
         folder = Path("data/slices") / name
         report = store.write(folder, name, p[recipe], jobs, run.workers())
         for split, counts in report["counts"].items():

@@ -18,7 +18,7 @@ PARAMS = """
 data: phantom
 scale: smoke
 recipe: common
-seed: 7
+data_seed: 7
 confusion: {large_mm2: 50.0}
 separation: {bins: 10}
 evaluate: {replicates: 50, confidence: 0.95}

@@ -20,7 +20,7 @@ PARAMS = """
 data: phantom
 scale: smoke
 recipe: common
-seed: 7
+data_seed: 7
 anofpdm: {quantile_high: 0.98, quantile_low: 0.90}
 mixed: {batch: 5, component_mm2: 36.0, foreground: -0.95, median_mm: 9.375}
 calibrate_labels: {candidates: 100, alarms_low: 0.01, alarms_high: 0.08}

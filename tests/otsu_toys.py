@@ -20,7 +20,7 @@ STRENGTH = {"t1": 0.0, "t1ce": 0.1, "t2": 0.4, "flair": 0.8}  # of the tumour in
 PARAMS = """
 data: phantom
 scale: smoke
-seed: 7
+data_seed: 7
 tsgm: {search: {step: 0.25, slices: 4}}
 otsu: {threshold: otsu, component_mm2: 36.0, component_mm2_cyclegan: 0.0}
 weigh: {weights: searched}

@@ -15,7 +15,7 @@ SIZE, PIXEL_MM = 32, 3.0
 PARAMS = """
 data: phantom
 scale: smoke
-seed: 7
+data_seed: 7
 postprocess: {erode_mm: 6.0, median_px: 0, component_px: 0}
 calibrate: {rule: validation_dice, candidates: 500}
 evaluate: {replicates: 200, confidence: 0.95}

@@ -21,7 +21,7 @@ SHAPE = cohorts.SHAPE
 download = stage_of("download")
 
 PARAMS = {
-    "data": "local", "scale": "smoke", "seed": 0,
+    "data": "local", "scale": "smoke", "data_seed": 0,
     "cohort": {"on_bad_case": "fail", "limit": 0, "shape": list(SHAPE)},
     "phantom": {
         "subjects": 3, "healthy": 1, "voxel": 2, "knobs": {"oedema": 1, "cyst": 1, "wmh": 1, "snr": 1, "bias": 1},

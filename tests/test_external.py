@@ -28,7 +28,7 @@ KNOBS = Knobs(1, 1, 1, 1, 1)
 PARAMS = """
 data: phantom
 scale: smoke
-seed: 0
+data_seed: 0
 cohort: {on_bad_case: fail}
 phantom: {knobs: {oedema: 1, cyst: 1, wmh: 1, snr: 1, bias: 1}}
 external_phantom: {subjects: auto}

@@ -19,6 +19,13 @@ from gliomap.scoring.tables import Setup
 ROOT = Path(__file__).resolve().parents[1]
 FOLDS = ["splits.fold=0,1,2", "-S", "splits.mode=heldout", "--system", "ddmd"]
 SETUP = Setup("phantom", "common", "smoke", 0.95)
+PARAMS = "data: phantom\nscale: smoke\nrecipe: common\nseed: 0\nseeds: [0, 1, 2]\n"
+GRAPH = "systems: {mmccd: mmccd cyclic_unet, anofpdm: ddim, ddmd: unet, tsgm: tsgm}\n"
+PATHS = {  # of the numbers that each target writes
+    "evaluate@ddmd": "ddmd/unet", "evaluate_confusion": "confusion/unet", "evaluate@mmccd": "mmccd/mmccd",
+    "evaluate@anofpdm": "anofpdm/ddim", "evaluate_mixed": "mixed/ddim", "evaluate@tsgm": "tsgm/tsgm",
+    "evaluate_otsu": "otsu/icts/tsgm",
+}  # fmt: skip
 FAKE = f"""#!{sys.executable}
 # As `dvc exp run --temp -n NAME -S a=b ... targets`: one commit on top of HEAD under refs/exps, the workspace untouched.
 import json, os, subprocess, sys
@@ -26,7 +33,7 @@ def git(*words, **options):
     return subprocess.run(["git", *words], check=True, capture_output=True, text=True, **options).stdout.strip()
 words = sys.argv[1:]
 assert words[:4] == ["exp", "run", "--temp", "-n"]
-name, pairs, targets = words[4], words[6::2], words[5:]
+name = words[4]
 settings = dict(w.split("=") for w in words if "=" in w)
 open("calls.txt", "a").write(" ".join(words) + "\\n")
 fold = int(settings.get("splits.fold", settings.get("seed", 0)))
@@ -34,7 +41,8 @@ if os.environ.get("FAIL_AT") == str(fold):
     sys.exit(3)
 index = dict(os.environ, GIT_INDEX_FILE=os.path.abspath(".git/fake-index"))
 git("read-tree", "HEAD", env=index)
-for path, value in (("metrics/ddmd/unet.json", 0.2 + fold), ("metrics/confusion/unet.json", 0.5 + fold / 10)):
+targets = [w for w in words if w.startswith("evaluate")]
+for path, value in zip([f"metrics/{{ {PATHS!r}[target] }}.json" for target in targets], (0.2 + fold, 0.5 + fold / 10)):
     blob = git("hash-object", "-w", "--stdin", input=json.dumps({{"dice_slice_tumour": value, "n_patients": 4}}))
     git("update-index", "--add", "--cacheinfo", "100644," + blob + "," + path, env=index)
 commit = git("commit-tree", git("write-tree", env=index), "-p", "HEAD", "-m", name)
@@ -70,7 +78,9 @@ def project(tmp_path, monkeypatch):
     for name in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{name}_NAME", "n")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "e@x")
-    files.write_text("params.yaml", "data: phantom\nscale: smoke\nrecipe: common\nseed: 0\n")
+    files.write_text("params.yaml", PARAMS)
+    files.write_text("conf/graph.yaml", GRAPH)
+    files.write_text("conf/scale/smoke.yaml", "{}\n")
     files.write_text("src/code.py", "x = 1\n")
     files.write_text(".gitignore", "calls.txt\n")
     git("init", "-q", ".")
@@ -150,13 +160,57 @@ def test_an_interrupted_run_goes_on_where_it_stopped(project, monkeypatch):
     assert [line.split("splits.fold=")[1][0] for line in calls()] == ["0", "1", "1", "2"]
 
 
-def test_seeds_are_repeated_alike_and_a_system_without_a_paper_of_its_own_too(project):
+def test_seeds_are_repeated_alike(project):
     tool.main(["seed=1,2", "--system", "ddmd", "-S", "data=local", "-S", "scale=gpu"])
     setup = files.read_json("metrics/repeats/ddmd/seed/2.json")["setup"]
     assert (setup["data"], setup["scale"], setup["overrides"]) == ("local", "gpu", ["data=local", "scale=gpu"])
-    plan = tool.parse(["seed=1", "--system", "mmccd"])
-    assert (plan.targets, plan.folders) == (("evaluate@mmccd",), ("mmccd",))
-    assert tool.parse(["seed=1", "--system", "anofpdm"]).targets == ("evaluate@anofpdm", "evaluate_mixed")
+
+
+@pytest.mark.parametrize(("system", "targets", "numbers"), [
+    ("mmccd", "evaluate@mmccd", {"mmccd": {"mmccd": {"dice_slice_tumour": 1.2, "n_patients": 4}}}),
+    ("anofpdm", "evaluate@anofpdm evaluate_mixed", {
+        "anofpdm": {"ddim": {"dice_slice_tumour": 1.2, "n_patients": 4}},
+        "mixed": {"ddim": {"dice_slice_tumour": 0.6, "n_patients": 4}},
+    }),
+    ("tsgm", "evaluate@tsgm evaluate_otsu", {  # a folder for each population there
+        "tsgm": {"tsgm": {"dice_slice_tumour": 1.2, "n_patients": 4}},
+        "otsu": {"icts/tsgm": {"dice_slice_tumour": 0.6, "n_patients": 4}},
+    }),
+])  # fmt: skip
+def test_every_system_with_the_evaluation_of_its_paper(project, system, targets, numbers):
+    tool.main(["seed=1", "--system", system])
+    assert calls()[0].endswith(f"-S seed=1 {targets}")
+    assert files.read_json(f"metrics/repeats/{system}/seed/1.json")["numbers"] == numbers
+
+
+def test_the_seeds_are_those_of_params_and_systems_come_one_after_the_other(project):
+    tool.main(["seeds", "--system", "mmccd", "tsgm"])
+    assert [line.split("-S ")[1] for line in calls()] == [
+        f"seed={seed} {targets}"
+        for targets in ("evaluate@mmccd", "evaluate@tsgm evaluate_otsu")
+        for seed in (0, 1, 2)
+    ]  # fmt: skip
+    assert [plan.system for plan in tool.parse(["seeds", "--system", "all"])] == ["mmccd", "anofpdm", "ddmd", "tsgm"]
+
+
+def test_no_seeds_or_an_unknown_system_are_refused(project):
+    with pytest.raises(UserError, match=r"found the system 'mcd', expected one of mmccd, anofpdm, ddmd, tsgm, all; "):
+        tool.parse(["seeds", "--system", "mcd"])
+    files.write_text("params.yaml", PARAMS.replace("[0, 1, 2]", "[]"))
+    with pytest.raises(UserError, match="seeds is empty, expected whole numbers such as 0, 1, 2"):
+        tool.parse(["seeds", "--system", "mmccd"])
+
+
+@pytest.mark.parametrize(("old", "new", "runs"), [
+    ("[0, 1, 2]", "[0, 1, 2, 3]", 4),  # only the new one
+    ("seed: 0", "seed: 2  # a comment", 3),  # the value that is repeated
+    ("scale: smoke", "scale: smoke\nddmd: {chains: 1}", 6),
+])  # fmt: skip
+def test_recorded_runs_outlast_changes_of_params_that_reach_no_number(project, old, new, runs):
+    tool.main(["seeds", "--system", "ddmd"])
+    commit("params.yaml", PARAMS.replace(old, new))
+    tool.main(["seeds", "--system", "ddmd"])
+    assert len(calls()) == runs
 
 
 @pytest.mark.parametrize(("words", "message"), [
@@ -165,7 +219,7 @@ def test_seeds_are_repeated_alike_and_a_system_without_a_paper_of_its_own_too(pr
     (["splits.fold=0,,1", "--system", "ddmd"], "found the value ''"),
     (["seed=0", "-S", "nonsense", "--system", "ddmd"], "found 'nonsense'"),
 ])  # fmt: skip
-def test_a_command_line_that_cannot_be_meant_is_refused(words, message):
+def test_a_command_line_that_cannot_be_meant_is_refused(project, words, message):
     with pytest.raises(UserError, match=message) as error:
         tool.parse(words)
     assert "\n" not in str(error.value)
@@ -186,6 +240,7 @@ def test_without_dvc_or_git_it_says_so(project, monkeypatch, tmp_path):
     with pytest.raises(UserError, match="found no program dvc"):
         tool.main(FOLDS)
     monkeypatch.chdir(tmp_path)
+    files.write_text("conf/graph.yaml", GRAPH)
     with pytest.raises(UserError, match=r"git rev-parse: .*; run this in the root of the repository"):
         tool.main(FOLDS)
 

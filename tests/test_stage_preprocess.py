@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PARAMS = """
 data: local
 scale: smoke
-seed: 0
+data_seed: 0
 splits: {mode: ratio, ratios: [0.5, 0.25, 0.25], folds: 5, holdout: 0.1, fold: 0, files: ""}
 preprocess:
   common: {size: auto, crop: 20, z_first: 5, z_last: 10, z_step: 1, p_up: 0.995, min_brain_mm2: 20}

@@ -22,7 +22,7 @@ PARAMS = """
 data: phantom
 scale: smoke
 recipe: common
-seed: 7
+data_seed: 7
 evaluate: {replicates: 50, confidence: 0.95}
 figures: {tumour_slices: 2, healthy_slices: 1, dpi: 40}
 postprocess: {erode_mm: 6.0, median_px: 0, component_px: 0}

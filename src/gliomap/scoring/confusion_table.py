@@ -12,11 +12,12 @@ import pandas as pd
 
 from gliomap.base import params
 from gliomap.base.errors import UserError
-from gliomap.scoring import leaderboard, repeats
+from gliomap.scoring import leaderboard, repeats, seeds
 from gliomap.scoring.leaderboard import Entry, Numbers
 from gliomap.scoring.mixed_table import NOTHING, number
 from gliomap.scoring.papers import ABSENT, NOT_PRINTED, Closest, difference
 from gliomap.scoring.repeats import Repeats
+from gliomap.scoring.spread import COLUMN, HEADING, Comparison, Stated
 from gliomap.scoring.tables import NONE, Setup, fixed, is_number, markdown
 
 FOLDER = Path("metrics/confusion")
@@ -32,7 +33,9 @@ LEGEND = """\
 - *paper*: as printed, mean±sd over its five folds; (95 %): how sure it is that the number belongs to this cell;
   unknown: lost or not to be placed.
 - {ours}.
-- *nothing found (floor)*: what empty masks score on the same slices."""
+- *nothing found (floor)*: what empty masks score on the same slices.
+{marks}"""
+MEANING = "The paper's ± is the standard deviation over five folds; inside means within one of them, no more."
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,13 @@ def rows(entries: Sequence[Entry], setup: Setup, system: str = "ddmd") -> Rows:
     return Rows(mine, numbers, repeats.read(repeats.folder(system, PARAMETER), "confusion", setup))
 
 
-def frame(paper: ConfusionPaper, found: Rows) -> pd.DataFrame:
+def frame(paper: ConfusionPaper, found: Rows, setup: Setup | None = None) -> pd.DataFrame:
     """One row a method: `paper_*` as printed, in hundredths; ours by their names in metrics/confusion, in units of 1.
 
     `<name>_lo`, `_hi`: of the single run; `<name>_fold_mean`, `_fold_sd`, `_folds`: over folds, where there are any.
+    `against_paper_*`, with a setup: what `spread.Comparison.mark` says of the first of ours, over folds if there are any.
     """
+    comparison = Comparison.of(paper.closest, setup) if setup else None
     metrics = _metrics(paper)
     records = []
     for key, name, printed in _order(paper, found):
@@ -110,11 +115,15 @@ def frame(paper: ConfusionPaper, found: Rows) -> pd.DataFrame:
         for column in paper.columns:
             record |= _paper_numbers(column.paper, printed)
         numbers = found.numbers.get(key, {})
+        if comparison:
+            marks = {c.paper: _mark(comparison, c, printed, found, key) for c in paper.columns if c.paper != NOT_PRINTED}
+            record |= {COLUMN + name: mark for name, mark in marks.items()}
         for metric in metrics:
             record |= {metric + end: numbers.get(metric + end) for end in ("", "_lo", "_hi")}
             mean, sd, n = found.folds.spread(key, metric) or (np.nan, np.nan, None)
             mean, sd = (float(f"{value:.6g}") for value in (mean, sd))
             record |= {f"{metric}_fold_mean": mean, f"{metric}_fold_sd": sd, f"{metric}_folds": n}
+        record |= seeds.columns(numbers, metrics)
         records.append(record | {name: numbers.get(name) for name in COUNTS.values()})
     return pd.DataFrame(records)
 
@@ -123,6 +132,8 @@ def text(paper: ConfusionPaper, found: Rows, setup: Setup) -> str:
     """The same as Markdown, in hundredths: one table for each number, its convention above it."""
     over = [repeats.sentence(found.folds, PARAMETER)] if len(found.folds.values) > 1 else []
     ours = "; ".join(["*ours*: " + over[0] if over else "*ours*: one run", f"[low, high]: {setup.interval()}"])
+    comparison = Comparison.of(paper.closest, setup)
+    marks = comparison.legend("the first column", MEANING)
     parts = [
         f"# {paper.name}, {paper.source}: the paper's numbers and ours",
         f"**Every row is trained on the {paper.supervision}** of its training slices, the paper's methods and ours alike.",
@@ -130,10 +141,10 @@ def text(paper: ConfusionPaper, found: Rows, setup: Setup) -> str:
         f"Paper: {paper.paper}. {paper.source}: {paper.setting}.",
         paper.conventions.strip(),
         paper.damage.strip(),
-        LEGEND.format(ours=ours),
+        LEGEND.format(ours=ours, marks=marks),
     ]
     for column in paper.columns:
-        parts += [f"## {column.title}", column.convention.strip(), _table(paper, column, found)]
+        parts += [f"## {column.title}", column.convention.strip(), _table(paper, column, found, comparison)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -148,31 +159,40 @@ def _metrics(paper: ConfusionPaper) -> list[str]:
     return [metric for column in paper.columns for metric in column.ours.values()]
 
 
-def _table(paper: ConfusionPaper, column: Column, found: Rows) -> str:
+def _table(paper: ConfusionPaper, column: Column, found: Rows, comparison: Comparison) -> str:
+    marked = comparison.comparable and column.paper != NOT_PRINTED
     printed = [] if column.paper == NOT_PRINTED else ["paper"]
-    head = ["method", *printed, *column.ours, *COUNTS]
-    lines = [_floor(column, found)]
+    head = ["method", *printed, *column.ours, *([HEADING] if marked else []), *COUNTS]
+    lines = [_floor(column, found, marked)]
     for key, name, row in _order(paper, found):
         cells = [] if column.paper == NOT_PRINTED else [_printed(column.paper, row)]
         if key in found.numbers:
             cells += [_ours(found, key, metric) for metric in column.ours.values()]
+            cells += [_mark(comparison, column, row, found, key)] if marked else []
             cells += _counts(found, key)
         else:
-            cells += [f"{NONE} ({ABSENT})", *[NONE] * (len(column.ours) + len(COUNTS) - 1)]
+            cells += [f"{NONE} ({ABSENT})", *[NONE] * (len(column.ours) + len(COUNTS) - 1 + marked)]
         lines.append([name, *cells])
     return markdown(head, lines, text_columns=1)
 
 
-def _floor(column: Column, found: Rows) -> list[str]:
+def _mark(comparison: Comparison, column: Column, row: Printed | None, found: Rows, key: str) -> str:
+    metric = next(iter(column.ours.values()))
+    over, numbers = found.folds.spread(key, metric), found.numbers.get(key, {})
+    stated = Stated.of(getattr(row, column.paper)) if row else None
+    return comparison.mark(stated, over[0] if over else numbers.get(metric), scale=100)
+
+
+def _floor(column: Column, found: Rows, marked: bool) -> list[str]:
     """Same slices, same floor: that of the first row. Empty masks raise no false alarm, and none is printed."""
     theirs = [] if column.paper == NOT_PRINTED else [NONE]
     key = next(iter(found.numbers), None)
     if key is None:
-        return [NOTHING, *theirs, *[NONE] * (len(column.ours) + len(COUNTS))]
+        return [NOTHING, *theirs, *[NONE] * (len(column.ours) + len(COUNTS) + marked)]
     names = [f"floor_{metric}" for metric in column.ours.values()]
     over = [found.folds.spread(key, name) for name in names]
     values = [_need(found.numbers[key], name, key) if mean is None else mean[0] for name, mean in zip(names, over)]
-    return [NOTHING, *theirs, *map(_hundredths, values), *_counts(found, key)]
+    return [NOTHING, *theirs, *map(_hundredths, values), *([NONE] if marked else []), *_counts(found, key)]
 
 
 def _counts(found: Rows, key: str) -> list[str]:
@@ -210,7 +230,8 @@ def _ours(found: Rows, key: str, metric: str) -> str:
     numbers = found.numbers[key]
     value, low, high = _need(numbers, metric, key), numbers.get(f"{metric}_lo"), numbers.get(f"{metric}_hi")
     known = (_need(numbers, "n_patients", key) or 0) > 1 and all(is_number(v) for v in (value, low, high))
-    return _hundredths(value) + (f" [{_hundredths(low)}, {_hundredths(high)}]" if known else "")
+    shown = _hundredths(value) + (f" [{_hundredths(low)}, {_hundredths(high)}]" if known else "")
+    return shown + seeds.suffix(numbers, metric, 1, 100)
 
 
 def _hundredths(value: float | None) -> str:

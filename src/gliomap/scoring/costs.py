@@ -20,7 +20,7 @@ NOTES = """\
 - Networks, parameters, steps and training seconds are sums over the networks that a method needs. A network that two
   methods share is trained once and counted for both.
 - Evaluations: calls of a network for one slice, all stripes and steps together. Slices: validation and test.
-- Seconds are those of this run's machine and differ from run to run; no other table holds any."""
+- Seconds are those of this run's machine and differ from run to run; only this table and leaderboard hold any."""
 
 
 def frame(entries: Sequence[Entry], folder: Path) -> pd.DataFrame:

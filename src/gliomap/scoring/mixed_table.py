@@ -12,9 +12,10 @@ import pandas as pd
 
 from gliomap.base import params
 from gliomap.base.errors import UserError
-from gliomap.scoring import leaderboard
+from gliomap.scoring import leaderboard, seeds
 from gliomap.scoring.leaderboard import Numbers
 from gliomap.scoring.papers import NOT_PRINTED, Closest, difference
+from gliomap.scoring.spread import COLUMN, HEADING, Comparison, Stated
 from gliomap.scoring.tables import NONE, Setup, fixed, is_number, markdown
 
 FOLDER = Path("metrics/mixed")
@@ -22,7 +23,9 @@ NOTHING = "nothing found (floor)"
 LEGEND = """\
 - *paper*: as printed; (b) from the later revision of the paper, where some definitions differ.
 - [low, high]: {interval}.
-- *tuned on*: what thresholds and settings were chosen with, on validation slices."""
+- *tuned on*: what thresholds and settings were chosen with, on validation slices.
+{marks}"""
+MEANING = "The paper's ± is over three runs."
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,12 @@ def left_empty(row: Printed, healthy_share: float) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def frame(paper: MixedPaper, found: Mapping[str, Numbers]) -> pd.DataFrame:
-    """One row a method: `paper_*` as printed, in hundredths; the others by their names in metrics/mixed, in units of 1."""
+def frame(paper: MixedPaper, found: Mapping[str, Numbers], setup: Setup | None = None) -> pd.DataFrame:
+    """One row a method: `paper_*` as printed, in hundredths; the others by their names in metrics/mixed, in units of 1.
+
+    `against_paper_*`, with a setup: what `spread.Comparison.mark` says of the first of ours.
+    """
+    comparison = Comparison.of(paper.closest, setup) if setup else None
     records = []
     for key, name, tuned_on, printed in _order(paper, found):
         record: dict[str, Any] = {"method": key, "name": name, "tuned_on": tuned_on}
@@ -117,6 +124,11 @@ def frame(paper: MixedPaper, found: Mapping[str, Numbers]) -> pd.DataFrame:
         for metric in (m for column in paper.columns for m in column.ours.values()):
             plain = metric.replace("{batch}", "")  # `slices_per_batch` says how many
             record |= {plain + end: numbers.get(_named(metric, numbers) + end) for end in ("", "_lo", "_hi")}
+            more = seeds.columns(numbers, [_named(metric, numbers)])
+            record |= {name.replace(_named(metric, numbers), plain, 1): value for name, value in more.items()}
+        if comparison:
+            marks = {c.paper: _mark(comparison, c, printed, numbers) for c in paper.columns if _is_printed(c)}
+            record |= {COLUMN + name: mark for name, mark in marks.items()}
         for name in ("floor_all_empty_mixed", "slices_per_batch", *_counts(paper), "n_patients"):
             record[name] = numbers.get(name)
         records.append(record)
@@ -125,6 +137,8 @@ def frame(paper: MixedPaper, found: Mapping[str, Numbers]) -> pd.DataFrame:
 
 def text(paper: MixedPaper, found: Mapping[str, Numbers], setup: Setup) -> str:
     """The same as Markdown, in hundredths: one table for each number, its convention above it."""
+    comparison = Comparison.of(paper.closest, setup)
+    marks = comparison.legend("the first column", MEANING)
     parts = [
         f"# {paper.name}, {paper.source}: the paper's numbers and ours",
         f"{setup.sentence()} {difference(paper, setup)}",
@@ -132,10 +146,10 @@ def text(paper: MixedPaper, found: Mapping[str, Numbers], setup: Setup) -> str:
         paper.conventions.strip(),
         paper.inconsistency.strip(),
         paper.tuning.strip(),
-        LEGEND.format(interval=setup.interval()),
+        LEGEND.format(interval=setup.interval(), marks=marks),
     ]
     for column in paper.columns:
-        parts += [f"## {column.title}", column.convention.strip(), _table(paper, column, found)]
+        parts += [f"## {column.title}", column.convention.strip(), _table(paper, column, found, comparison)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -146,23 +160,36 @@ def _order(paper: MixedPaper, found: Mapping[str, Numbers]) -> list[tuple[str, s
     return theirs + [(key, key, "not stated", None) for key in found if key not in known]
 
 
-def _table(paper: MixedPaper, column: Column, found: Mapping[str, Numbers]) -> str:
+def _table(paper: MixedPaper, column: Column, found: Mapping[str, Numbers], comparison: Comparison) -> str:
+    marked = comparison.comparable and _is_printed(column)
     printed = [] if column.paper == NOT_PRINTED else ["paper"]
-    head = ["method", "tuned on", *printed, *column.ours, "slices", "patients"]
-    rows = [_floor(paper, column, found)] if column.paper != NOT_PRINTED else []
+    head = ["method", "tuned on", *printed, *column.ours, *([HEADING] if marked else []), "slices", "patients"]
+    rows = [_floor(paper, column, found, marked)] if column.paper != NOT_PRINTED else []
     for key, name, tuned_on, row in _order(paper, found):
         cells = [] if column.paper == NOT_PRINTED else [_printed(column.paper, row, paper.healthy_share)]
         numbers = found.get(key)
         if numbers is None:
-            cells += [f"{NONE} (not in this version)", *[NONE] * (len(column.ours) + 1)]
+            cells += [f"{NONE} (not in this version)", *[NONE] * (len(column.ours) + 1 + marked)]
         else:
             cells += [_ours(numbers, metric, key) for metric in column.ours.values()]
+            cells += [_mark(comparison, column, row, numbers)] if marked else []
             cells += [fixed(_need(numbers, name, key), 0) for name in (column.n, "n_patients")]
         rows.append([name, tuned_on, *cells])
     return markdown(head, rows, text_columns=2)
 
 
-def _floor(paper: MixedPaper, column: Column, found: Mapping[str, Numbers]) -> list[str]:
+def _is_printed(column: Column) -> bool:
+    """Whether the paper itself prints the number: healthy slices left empty are computed from its columns."""
+    return column.paper not in (NOT_PRINTED, "specificity")
+
+
+def _mark(comparison: Comparison, column: Column, row: Printed | None, numbers: Numbers) -> str:
+    stated = Stated.of(getattr(row, column.paper)) if row else None
+    ours = numbers.get(_named(next(iter(column.ours.values())), numbers))
+    return comparison.mark(stated, ours, scale=100)
+
+
+def _floor(paper: MixedPaper, column: Column, found: Mapping[str, Numbers], marked: bool) -> list[str]:
     """What empty masks and a constant map score. Same slices, same floor: that of the first row."""
     key = next(iter(found), None)
     kind, _, population = column.paper.partition("_")
@@ -176,7 +203,7 @@ def _floor(paper: MixedPaper, column: Column, found: Mapping[str, Numbers]) -> l
         ours = _need(found[key], "floor_all_empty_mixed", key) if population == "mixed" else share
     cells = [fixed(100 * ours, 1) if is_number(ours) else NONE] * len(column.ours)
     counts = [fixed(_need(found[key], name, key), 0) if key else NONE for name in (column.n, "n_patients")]
-    return [NOTHING, NONE, theirs, *cells, *counts]
+    return [NOTHING, NONE, theirs, *cells, *([NONE] if marked else []), *counts]
 
 
 def _printed(name: str, row: Printed | None, healthy_share: float) -> str:
@@ -205,7 +232,8 @@ def _ours(numbers: Numbers, metric: str, key: str) -> str:
     if not is_number(value):
         return NONE
     known = (_need(numbers, "n_patients", key) or 0) > 1 and is_number(low) and is_number(high)
-    return fixed(100 * value, 1) + (f" [{fixed(100 * low, 1)}, {fixed(100 * high, 1)}]" if known else "")
+    shown = fixed(100 * value, 1) + (f" [{fixed(100 * low, 1)}, {fixed(100 * high, 1)}]" if known else "")
+    return shown + seeds.suffix(numbers, name, 1, 100)
 
 
 def _named(metric: str, numbers: Numbers) -> str:

@@ -10,7 +10,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from gliomap.base import params
+from gliomap.scoring import seeds
 from gliomap.scoring.leaderboard import Entry, Numbers
+from gliomap.scoring.spread import COLUMN, Comparison, Stated
 from gliomap.scoring.tables import COUNTS, NONE, Setup, count, markdown, with_interval
 
 NOT_PRINTED = "none"
@@ -21,7 +23,8 @@ LEGEND = """\
 - [low, high]: {interval}. The paper prints none.
 - *slices*, *patients*: those behind our number; slices with tumour.
 - *supervision*: what training saw. Slice labels: it was shown slices known to be free of tumour. None: nothing is
-  trained. Every validation threshold has seen the pixel masks of the validation patients."""
+  trained. Every validation threshold has seen the pixel masks of the validation patients.
+- No number is marked inside or outside the paper's spread: it states none."""
 
 
 @dataclass(frozen=True)
@@ -104,17 +107,25 @@ def rows(paper: Paper, entries: Sequence[Entry], metrics: Mapping[str, Numbers])
     return theirs + [Row(e.key, e.name, e.supervision, None, metrics[e.key]) for e in entries if e.key not in known]
 
 
-def frame(paper: Paper, found: Sequence[Row]) -> pd.DataFrame:
-    """One row a method: `paper_*` as printed, the others by their names in metrics/*.json, with intervals."""
-    return pd.DataFrame([_record(paper, row) for row in found])
+def frame(paper: Paper, found: Sequence[Row], setup: Setup | None = None) -> pd.DataFrame:
+    """One row a method: `paper_*` as printed, the others by their names in metrics/*.json, with intervals.
+
+    `against_paper_*`, with a setup: what `spread.Comparison.mark` says of ours at the validation threshold.
+    """
+    comparison = Comparison.of(paper.closest, setup) if setup else None
+    return pd.DataFrame([_record(paper, row, comparison) for row in found])
 
 
-def _record(paper: Paper, row: Row) -> dict[str, Any]:
+def _record(paper: Paper, row: Row, comparison: Comparison | None) -> dict[str, Any]:
     record: dict[str, Any] = {"method": row.key, "name": row.name, "supervision": row.supervision}
     for column in paper.columns:
         if column.paper != NOT_PRINTED:
             record[f"paper_{column.paper}"] = getattr(row.printed, column.paper, None)
         record |= {name + end: (row.ours or {}).get(name + end) for name in column.names() for end in ("", "_lo", "_hi")}
+        record |= seeds.columns(row.ours or {}, column.names())
+        if comparison and column.paper != NOT_PRINTED:
+            stated = None if row.printed is None else Stated.of(_printed(column.paper, row.printed).split()[0])
+            record[COLUMN + column.paper] = comparison.mark(stated, (row.ours or {}).get(column.metric))
     for name in dict.fromkeys([*COUNTS, *(column.n for column in paper.columns)]):
         record[name] = count(row.ours, name, row.key) if row.ours is not None else None
     return record | {"note": _note(row)}

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from gliomap.base import run
 from gliomap.base.errors import UserError
 from gliomap.base.files import read_json
-from gliomap.scoring.leaderboard import Numbers
+from gliomap.scoring import seeds
+from gliomap.scoring.leaderboard import Entry, Numbers
 from gliomap.scoring.tables import Setup, is_number
 
 FOLDER = Path("metrics/repeats")
+SEED = "seed"
+COHORT = {"data": "", "scale": "", "recipe": "", "protocol": "common"}  # keys that runs must share: what absence means
 KEYS = ("setup", "value", "numbers")
+Key = TypeVar("Key", str, tuple[str, str])
 
 
 @dataclass(frozen=True)
@@ -53,16 +59,108 @@ def read(place: Path, kind: str, setup: Setup) -> Repeats:
 
     Runs with other overrides are other experiments: of several groups the largest counts. UserError on a damaged file.
     """
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    return next(iter(groups(place, kind, setup)), NONE_YET)
+
+
+def groups(place: Path, kind: str, setup: Setup) -> list[Repeats]:
+    """As `read`, all groups of runs with the same overrides (beyond those that say data, scale, recipe), largest first."""
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for path in sorted(place.glob("*.json")):
-        run = _checked(path)
-        if all(run["setup"].get(name) == getattr(setup, name) for name in ("data", "scale", "recipe")):
-            groups.setdefault(tuple(run["setup"].get("overrides", ())), []).append(run)
-    if not groups:
-        return NONE_YET
-    overrides, runs = min(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-    runs.sort(key=lambda run: _order(run["value"]))
-    return Repeats(tuple(run["value"] for run in runs), overrides, tuple(run["numbers"].get(kind, {}) for run in runs))
+        recorded = _checked(path)
+        if all(recorded["setup"].get(name, absent) == getattr(setup, name, absent) for name, absent in COHORT.items()):
+            words = recorded["setup"].get("overrides", ())
+            key = tuple(word for word in words if word.partition("=")[0] not in COHORT)
+            found.setdefault(key, []).append(recorded)
+    return [_group(key, runs, kind) for key, runs in sorted(found.items(), key=lambda group: (-len(group[1]), group[0]))]
+
+
+def _group(overrides: tuple[str, ...], runs: list[dict[str, Any]], kind: str) -> Repeats:
+    runs.sort(key=lambda found: _order(found["value"]))
+    values, numbers = (found["value"] for found in runs), (found["numbers"].get(kind, {}) for found in runs)
+    return Repeats(tuple(values), overrides, tuple(numbers))
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Keys of params.yaml. now: `seed`, of the numbers of this run. listed: `seeds`, which tables take together."""
+
+    now: int
+    listed: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Whose runs: system, and the folder below metrics/ that holds their numbers."""
+
+    system: str
+    kind: str
+
+
+def by_system(entries: Sequence[Entry], metrics: Mapping[str, Numbers], setup: Setup, which: Seeds) -> dict[str, Repeats]:
+    """`matching` of every system, its methods in the common protocol: metrics of `evaluate`, by method."""
+    own = {entry.system: {e.key: metrics[e.key] for e in entries if e.system == entry.system} for entry in entries}
+    return {system: matching(Source(system, system), rows, setup, which) for system, rows in own.items()}
+
+
+def of_methods(entries: Sequence[Entry], metrics: Mapping[str, Numbers], setup: Setup, which: Seeds) -> dict[str, Numbers]:
+    """The metrics with what `over_seeds` adds, system by system, in the order given."""
+    found = by_system(entries, metrics, setup, which)
+    return {entry.key: _beside(found[entry.system], entry.key, metrics[entry.key]) for entry in entries}
+
+
+def over_seeds(source: Source, rows: Mapping[Key, Numbers], setup: Setup, which: Seeds) -> dict[Key, Numbers]:
+    """The rows, and beside each number its mean and deviation over `matching` runs (`seeds.beside`), where there are two.
+
+    Their keys: names of rows, or (folder, name) of those in a folder of the kind.
+    """
+    names = {key: key if isinstance(key, str) else "/".join(key) for key in rows}
+    found = matching(source, {names[key]: numbers for key, numbers in rows.items()}, setup, which)
+    return {key: _beside(found, names[key], numbers) for key, numbers in rows.items()}
+
+
+def matching(source: Source, rows: Mapping[str, Numbers], setup: Setup, which: Seeds) -> Repeats:
+    """The recorded runs with a listed seed of which this run is one, row by row; values: all of the listed seeds.
+
+    The run with this run's seed must be recorded, with the numbers that the row has. So runs of older code or of other
+    parameters are left out; of several groups that match, the largest counts. UserError on a damaged file.
+    """
+    place = folder(source.system, SEED)
+    found = groups(place, source.kind, setup)
+    values = tuple(map(str, which.listed))
+    merged: dict[str, dict[str, Numbers]] = {value: {} for value in values}
+    for row, numbers in rows.items():
+        for value, recorded in _runs(found, row, numbers, str(which.now)).items():
+            if value in merged:
+                merged[value][row] = recorded
+    if found and rows and not any(merged.values()):
+        run.log(f"{place}: runs not shown, seed {which.now} is not among them or has other numbers; record them again")
+    return Repeats(values, (), tuple(merged.values()))
+
+
+def _runs(found: Sequence[Repeats], row: str, numbers: Numbers, now: str) -> dict[str, Numbers]:
+    """Value -> numbers of the row, in the first group whose run of the value `now` has these numbers; empty without one."""
+    for group in found:
+        runs = {value: rows[row] for value, rows in zip(group.values, group.numbers, strict=True) if row in rows}
+        if now in runs and _alike(runs[now], numbers):
+            return runs
+    return {}
+
+
+def _beside(found: Repeats, row: str, numbers: Numbers) -> Numbers:
+    spreads = {name: found.spread(row, name) for name in numbers}
+    return {**numbers, **seeds.beside({name: spread for name, spread in spreads.items() if spread is not None})}
+
+
+def _alike(one: Numbers, other: Numbers) -> bool:
+    """Whether both hold the same value wherever both hold a name, and share one at least."""
+    shared = one.keys() & other.keys()
+    return bool(shared) and all(_same(one[name], other[name]) for name in shared)
+
+
+def _same(one: float | None, other: float | None) -> bool:
+    if not is_number(one) or not is_number(other):
+        return is_number(one) == is_number(other)
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def sentence(found: Repeats, parameter: str) -> str:
@@ -72,11 +170,11 @@ def sentence(found: Repeats, parameter: str) -> str:
 
 
 def _checked(path: Path) -> dict[str, Any]:
-    run = read_json(path)
-    if not isinstance(run, dict) or any(name not in run for name in KEYS) or not isinstance(run["setup"], dict):
-        found = f"found something else than {', '.join(KEYS)}"
-        raise UserError(f"{path}: {found}, expected what tools/repeat.py writes; delete the file and run that again")
-    return run
+    found = read_json(path)
+    if not isinstance(found, dict) or any(name not in found for name in KEYS) or not isinstance(found["setup"], dict):
+        wrong = f"found something else than {', '.join(KEYS)}"
+        raise UserError(f"{path}: {wrong}, expected what tools/repeat.py writes; delete the file and run that again")
+    return found
 
 
 def _order(value: str) -> Sequence[Any]:

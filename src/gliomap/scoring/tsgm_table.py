@@ -12,11 +12,12 @@ import pandas as pd
 
 from gliomap.base import params
 from gliomap.base.errors import UserError
-from gliomap.scoring import leaderboard
+from gliomap.scoring import leaderboard, seeds
 from gliomap.scoring.leaderboard import Entry, Numbers
 from gliomap.scoring.mixed_table import number
 from gliomap.scoring.papers import ABSENT, NOT_PRINTED, Closest, difference
 from gliomap.scoring.pictures import NAMES
+from gliomap.scoring.spread import COLUMN, HEADING, NOT_COMPARABLE, Comparison, Stated
 from gliomap.scoring.tables import NONE, Setup, fixed, is_number, markdown
 from gliomap.scoring.weights import Rule
 
@@ -36,7 +37,9 @@ WEIGHTS = {
 LEGEND = """\
 - *paper*: as printed. *ours*: mean±standard deviation over slices. {spread}
 - [low, high]: {interval}.
-- *needs ...*: the row cannot be had on a cohort without these modalities; nor did the paper."""
+- *needs ...*: the row cannot be had on a cohort without these modalities; nor did the paper.
+{marks}"""
+MEANING = "Its ± is the standard deviation over slices by our reading, wide beside what two trainings differ by."
 
 
 @dataclass(frozen=True)
@@ -172,11 +175,12 @@ def lines(paper: TsgmPaper, table: Table, found: Found) -> list[Line]:
     return made
 
 
-def frame(paper: TsgmPaper, table: Table, found: Found) -> pd.DataFrame:
+def frame(paper: TsgmPaper, table: Table, found: Found, setup: Setup | None = None) -> pd.DataFrame:
     """One row a method and cohort: `paper_*`, `paper_*_sd` as printed; ours by their names in metrics/otsu, in units of 1.
 
-    note: why there are none.
+    note: why there are none. `against_paper_*`, with a setup: what `spread.Comparison.mark` says of the first of ours.
     """
+    comparison = Comparison.of(paper.closest, setup) if setup else None
     records = []
     for line in lines(paper, table, found):
         record: dict[str, Any] = {"cohort": line.cohort.population, "method": line.key, "name": line.name}
@@ -186,12 +190,19 @@ def frame(paper: TsgmPaper, table: Table, found: Found) -> pd.DataFrame:
         for column in paper.columns:
             names = [name + end for name in column.ours.values() for end in _ends(column, name)]
             record |= {name: numbers.get(name) for name in [*names, *column.counts.values()]}
+            wholes = [name if column.unit == "share" else f"{name}_mean" for name in column.ours.values()]
+            record |= seeds.columns(numbers, wholes)
+        if comparison:
+            marks = {c.paper: _mark(comparison, c, line) for c in paper.columns if c.paper != NOT_PRINTED}
+            record |= {COLUMN + name: mark for name, mark in marks.items()}
         records.append(record | {"component_mm2": numbers.get("component_mm2"), "note": line.why})
     return pd.DataFrame(records)
 
 
 def text(paper: TsgmPaper, table: Table, found: Found, setup: Setup, rules: Rules) -> str:
     """The same as Markdown: what the cohorts are and what was seen, then one table for each number."""
+    comparison = Comparison.of(paper.closest, setup)
+    marks = comparison.legend("the first column", MEANING)
     parts = [
         f"# {paper.name}, {table.source}: the paper's numbers and ours ({table.title})",
         f"{setup.sentence()} {difference(paper, setup)}",
@@ -199,11 +210,11 @@ def text(paper: TsgmPaper, table: Table, found: Found, setup: Setup, rules: Rule
         f"{paper.supervision.strip()} Ours {WEIGHTS[rules.weights]}. Masks: {THRESHOLDS[rules.threshold]}{_filter(found)}.",
         f"Paper: {paper.paper}. {table.source}: {paper.setting}.",
         paper.conventions.strip(),
-        LEGEND.format(spread=paper.spread.strip(), interval=setup.interval()),
+        LEGEND.format(spread=paper.spread.strip(), interval=setup.interval(), marks=marks),
     ]
     made = lines(paper, table, found)
     for column in paper.columns:
-        parts += [f"## {column.title}", column.convention.strip(), _table(column, made)]
+        parts += [f"## {column.title}", column.convention.strip(), _table(column, made, comparison)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -238,18 +249,30 @@ def _filter(found: Found) -> str:
     return f"; components of at most {' or '.join(f'{area:g}' for area in areas)} mm² leave" if areas else ""
 
 
-def _table(column: Column, made: Sequence[Line]) -> str:
+def _table(column: Column, made: Sequence[Line], comparison: Comparison) -> str:
+    marked = comparison.comparable and column.paper != NOT_PRINTED
+    heading = [HEADING] if marked else []
     printed = [] if column.paper == NOT_PRINTED else ["paper"]
     rows = []
     for line in made:
         cells = [getattr(line.printed, column.paper, NONE)] if printed else []
         if line.ours is None:
-            cells += [f"{NONE} ({line.why})", *[NONE] * (len(column.ours) + len(column.counts) - 1)]
+            cells += [f"{NONE} ({line.why})", *[NONE] * (len(column.ours) + len(column.counts) - 1 + marked)]
         else:
             cells += [_ours(line, column, name) for name in column.ours.values()]
+            cells += [_mark(comparison, column, line)] if marked else []
             cells += [fixed(_need(line, name), 0) for name in column.counts.values()]
         rows.append([line.cohort.name, line.name, *cells])
-    return markdown(["paper's cohort", "method", *printed, *column.ours, *column.counts], rows, text_columns=2)
+    return markdown(["paper's cohort", "method", *printed, *column.ours, *heading, *column.counts], rows, text_columns=2)
+
+
+def _mark(comparison: Comparison, column: Column, line: Line) -> str:
+    """Of the first of ours. Hundredths have their ± in units of 1. What stands in for another cohort is not compared."""
+    stated = Stated.of(getattr(line.printed, column.paper)) if line.printed else None
+    ours, scale = (line.ours or {}).get(f"{next(iter(column.ours.values()))}_mean"), 1 if column.unit == "length" else 100
+    if line.cohort.population != MAIN and stated and is_number(ours):
+        return NOT_COMPARABLE
+    return comparison.mark(stated, ours, scale=scale, spread_scale=scale)
 
 
 def _ends(column: Column, name: str) -> tuple[str, ...]:
@@ -262,12 +285,19 @@ def _ours(line: Line, column: Column, name: str) -> str:
     """`85.90±0.12 [81.3, 88.2]`, `5.08±3.26`, or `3.1` of a share; no brackets without an interval or with one patient."""
     numbers, scale = line.ours or {}, 1 if column.unit == "length" else 100
     if column.unit == "share":
-        return _scaled(_need(line, name), scale, 1)
+        return _scaled(_need(line, name), scale, 1) + _over_seeds(line, column, name)
     mean, sd = _need(line, f"{name}_mean"), _need(line, f"{name}_sd")
     shown = _scaled(mean, scale, 2) + (f"±{sd:.2f}" if is_number(mean) and is_number(sd) else "")
     low, high = (numbers.get(f"{name}_mean_{end}") for end in ("low", "high"))
     several = (_need(line, "n_patients") or 0) > 1 and is_number(low) and is_number(high)
-    return shown + (f" [{_scaled(low, scale, 1)}, {_scaled(high, scale, 1)}]" if several else "")
+    known = shown + (f" [{_scaled(low, scale, 1)}, {_scaled(high, scale, 1)}]" if several else "")
+    return known + _over_seeds(line, column, name)
+
+
+def _over_seeds(line: Line, column: Column, name: str) -> str:
+    """Of the mean over slices: mean and deviation over seeds; empty where they are not known."""
+    whole = name if column.unit == "share" else f"{name}_mean"
+    return seeds.suffix(line.ours or {}, whole, 1, 1 if column.unit == "length" else 100)
 
 
 def _scaled(value: float | None, scale: float, digits: int) -> str:
