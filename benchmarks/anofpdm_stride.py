@@ -16,7 +16,7 @@ NUMBERS = (
 
 def measure(style: str, stride: int, slice_step: int, recipe: str) -> dict:
     """Cost and scores of one style at one stride."""
-    key, common = f"anofpdm_{style}", ("--recipe", recipe)
+    key, common = f"anofpdm_{style}", ("--store", recipe)
     cost, scores = trial(
         ["cfg"],
         {"anofpdm": {"stride": stride, "more_w": [], "study": 0}, "infer": {"slice_step": slice_step}},
@@ -35,14 +35,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("strides", type=int, nargs="+")
     parser.add_argument("--slice-step", type=int, required=True, help="every n-th slice of a case is scored")
-    parser.add_argument("--recipe", default="common")
+    parser.add_argument("--store", default="anofpdm")
     arguments = parser.parse_args()
     runs = [
-        measure(style, stride, arguments.slice_step, arguments.recipe)
+        measure(style, stride, arguments.slice_step, arguments.store)
         for style in ("ddpm", "ddim")
         for stride in sorted(arguments.strides, reverse=True)
     ]
-    words = f"{' '.join(map(str, arguments.strides))} --slice-step {arguments.slice_step} --recipe {arguments.recipe}"
+    words = f"{' '.join(map(str, arguments.strides))} --slice-step {arguments.slice_step} --store {arguments.store}"
     write("anofpdm_stride", words, runs=runs)
 
 

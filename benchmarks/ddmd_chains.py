@@ -23,7 +23,7 @@ NUMBERS = (
 
 def measure(variant: str, setting: tuple[str, int, int], slice_step: int, recipe: str) -> dict:
     """Cost and scores of one variant at one setting."""
-    key, common = f"ddmd_{variant}", ("--recipe", recipe)
+    key, common = f"ddmd_{variant}", ("--store", recipe)
     named = dict(zip(("sampler", "steps", "chains"), setting, strict=True))
     cost, scores = trial(
         ["ddmd", "discrepancy"],
@@ -42,11 +42,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("variants", nargs="+", help="folders under models/ddmd/")
     parser.add_argument("--slice-step", type=int, required=True, help="every n-th slice of a case is scored")
-    parser.add_argument("--recipe", default="common")
+    parser.add_argument("--store", default="anofpdm")
     arguments = parser.parse_args()
-    step, recipe = arguments.slice_step, arguments.recipe
+    step, recipe = arguments.slice_step, arguments.store
     runs = [measure(variant, setting, step, recipe) for variant in arguments.variants for setting in SETTINGS]
-    words = f"{' '.join(arguments.variants)} --slice-step {step} --recipe {recipe}"
+    words = f"{' '.join(arguments.variants)} --slice-step {step} --store {recipe}"
     models = {name: files.read_json(ROOT / f"models/ddmd/{name}/model.json") for name in arguments.variants}
     write("ddmd_chains", words, target={name: model["networks"]["target"] for name, model in models.items()}, runs=runs)
 

@@ -125,12 +125,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a copy of the repository with models/, data/ and params.yaml")
     parser.add_argument("--slices", type=int, required=True, help="with tumour, and as many without")
     parser.add_argument("--steps", type=int, default=1000, help="levels of the paper's sampler")
-    parser.add_argument("--recipe", default="common")
+    parser.add_argument("--store", default="anofpdm")
     arguments = parser.parse_args()
     p = params.read(
         {"seed": int, "infer": Infer, "otsu": Otsu, "evaluate": Evaluate, **tsgm.SECTIONS}, arguments.folder
     )
-    slices = Slices.open(arguments.folder / "data/slices" / arguments.recipe)
+    slices = Slices.open(arguments.folder / "data/slices" / arguments.store)
     fabric = device.launch(p["infer"].precision, 1)
     seeds = [Setting(slices, Noise(p["seed"] + k), p["infer"], fabric) for k in range(2)]
     seen, runs, reference = shown(slices, arguments.slices), [], None
@@ -144,7 +144,7 @@ def main() -> None:
         near = numbers["map_from_reference"] <= runs[0]["map_seed_to_seed"]
         runs[-1]["accepted"] = near and abs(numbers["dice_change"]) < ACCEPTED
         run.log(f"{kind} {changes}: Dice {numbers['dice']:.4f}, {numbers['evaluations_per_image']:g} evaluations")
-    words = f"FOLDER --slices {arguments.slices} --steps {arguments.steps} --recipe {arguments.recipe}"
+    words = f"FOLDER --slices {arguments.slices} --steps {arguments.steps} --store {arguments.store}"
     counts = {"tumour_slices": int(seen.tumour.sum()), "healthy_slices": int((~seen.tumour).sum())}
     patients = len(np.unique(seen.patient))
     write("tsgm_evaluations", words, **counts, patients=patients, weights=weights.PUBLISHED, runs=runs)

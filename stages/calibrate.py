@@ -1,4 +1,4 @@
-"""Thresholds of a system's methods: `python stages/calibrate.py mmccd mmccd cyclic_unet --recipe common`."""
+"""Thresholds of a system's methods: `python stages/calibrate.py mmccd mmccd cyclic_unet --store mmccd`."""
 
 import argparse
 from dataclasses import asdict
@@ -19,11 +19,11 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("system")
     parser.add_argument("methods", nargs="+")
-    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--store", required=True)
     args = parser.parse_args(argv)
     places = [Place(args.system, method) for method in args.methods]
     with run.stage({"postprocess": Postprocess, "calibrate": Calibrate}) as p:
-        slices = Slices.open(Path("data/slices") / args.recipe)
+        slices = Slices.open(Path("data/slices") / args.store)
         found = {place: calibrate(place, slices, p["postprocess"], p["calibrate"]) for place in places}
         for place, values in found.items():
             write_json(place.threshold, values)

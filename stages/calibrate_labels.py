@@ -1,4 +1,4 @@
-"""AnoFPDM without pixel labels: `python stages/calibrate_labels.py anofpdm_ddpm anofpdm_ddim --recipe anofpdm`."""
+"""AnoFPDM without pixel labels: `python stages/calibrate_labels.py anofpdm_ddpm anofpdm_ddim --store anofpdm`."""
 
 import argparse
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ def main(argv: list[str]) -> None:
     """Write models/decisions/<method>.json from the validation predictions and slice labels. Opens no mask."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("methods", nargs="+", help="rows whose forward process is calibrated")
-    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--store", required=True)
     args = parser.parse_args(argv)
     with run.stage({"calibrate_labels": Labels, "anofpdm.quantile_high": float, "anofpdm.quantile_low": float}) as p:
-        slices = Slices.open(Path("data/slices") / args.recipe)
+        slices = Slices.open(Path("data/slices") / args.store)
         found = {method: calibrate(method, slices, p) for method in args.methods}
         for method, values in found.items():
             write_json(Path("models/decisions") / f"{method}.json", values)

@@ -1,4 +1,4 @@
-"""Discrepancy maps of all slices from the two ensembles of autoencoders: `python stages/discrepancy.py --recipe common`."""
+"""Discrepancy maps of all slices from the two ensembles of autoencoders: `python stages/discrepancy.py --store ddmd`."""
 
 import argparse
 import time
@@ -14,10 +14,10 @@ from gliomap.methods import discrepancy
 def main(argv: list[str]) -> None:
     """models/discrepancy/ and metrics/cost/discrepancy.json. Reads no mask and no label."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     with run.stage({}):
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         where = device.launch("32-true", 1).device  # the maps are small differences: bf16 would round them away
         start = time.perf_counter()
         modules = discrepancy.load(Path("models/ae"), slices, where)

@@ -1,4 +1,4 @@
-"""Score a system's methods on the test patients: `python stages/evaluate.py mmccd mmccd cyclic_unet --recipe common`."""
+"""Score a system's methods on the test patients: `python stages/evaluate.py mmccd mmccd cyclic_unet --store mmccd`."""
 
 import argparse
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("system")
     parser.add_argument("methods", nargs="+")
-    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--store", required=True)
     args = parser.parse_args(argv)
     places = [Place(args.system, method) for method in args.methods]
     with run.stage({"data_seed": int, "postprocess": Postprocess, "evaluate": Evaluate}) as p:
-        slices = Slices.open(Path("data/slices") / args.recipe)
+        slices = Slices.open(Path("data/slices") / args.store)
         found = {place: evaluate(place, slices, p) for place in run.progress(places, label="evaluate", unit="methods")}
         for place, (table, curve, numbers) in found.items():
             write_csv(place.scores, table)

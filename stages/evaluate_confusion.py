@@ -1,4 +1,4 @@
-"""Score masks as the DDMD paper does: `python stages/evaluate_confusion.py ddmd_light unet --system ddmd --recipe ddmd`."""
+"""Score masks as the DDMD paper does: `python stages/evaluate_confusion.py ddmd_light unet --system ddmd --store ddmd`."""
 
 import argparse
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="+")
     parser.add_argument("--system", required=True)
-    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--store", required=True)
     args = parser.parse_args(argv)
     with run.stage({"data_seed": int, "confusion": Confusion, "evaluate": Evaluate}) as p:
-        slices = Slices.open(Path("data/slices") / args.recipe)
+        slices = Slices.open(Path("data/slices") / args.store)
         rows = run.progress(args.rows, label="evaluate_confusion", unit="rows")
         found = {row: evaluate(Place(args.system, row), slices, p) for row in rows}
         for row, (table, numbers) in found.items():

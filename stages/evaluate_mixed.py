@@ -1,4 +1,4 @@
-"""Score AnoFPDM's table as its paper does: `python stages/evaluate_mixed.py anofpdm_ddim ddib --recipe anofpdm`."""
+"""Score AnoFPDM's table as its paper does: `python stages/evaluate_mixed.py anofpdm_ddim ddib --store anofpdm`."""
 
 import argparse
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ def main(argv: list[str]) -> None:
     """scores/mixed/<row>.csv and metrics/mixed/<row>.json, from each row's test predictions and its decisions."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="+")
-    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--store", required=True)
     args = parser.parse_args(argv)
     with run.stage({"data_seed": int, "mixed": Mixed, "evaluate": Evaluate}) as p:
-        slices = Slices.open(Path("data/slices") / args.recipe)
+        slices = Slices.open(Path("data/slices") / args.store)
         found = {row: evaluate(row, slices, p) for row in run.progress(args.rows, label="evaluate_mixed", unit="rows")}
         for row, (table, numbers) in found.items():
             write_csv(Path("scores/mixed") / f"{row}.csv", table)

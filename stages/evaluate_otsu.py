@@ -1,4 +1,4 @@
-"""Score maps as the TSGM paper does: `python stages/evaluate_otsu.py tsgm vae --recipe common --external icts inhouse`."""
+"""Score maps as the TSGM paper does: `python stages/evaluate_otsu.py tsgm vae --store tsgm --external icts inhouse`."""
 
 import argparse
 from collections.abc import Mapping
@@ -29,11 +29,11 @@ def main(argv: list[str]) -> None:
     """scores/otsu/<population>/<row>.csv and metrics/otsu/<population>/<row>.json: test slices and external cohorts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="+")
-    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--store", required=True)
     parser.add_argument("--external", nargs="*", default=[], help="cohorts under data/external/")
     args = parser.parse_args(argv)
     with run.stage(SECTIONS) as p:
-        where = residuals.populations(args.recipe, ("test",), args.external)
+        where = residuals.populations(args.store, ("test",), args.external)
         cells = [(population, row) for row in args.rows for population in where if there(population, row)]
         found = [evaluate(*cell, p) for cell in run.progress(cells, label="evaluate_otsu", unit="rows")]
         for (population, row), (table, numbers) in zip(cells, found, strict=True):

@@ -1,4 +1,4 @@
-"""The figures of the AnoFPDM paper from its predictions: `python stages/figures_anofpdm.py --recipe anofpdm`."""
+"""The figures of the AnoFPDM paper from its predictions: `python stages/figures_anofpdm.py --store anofpdm`."""
 
 import argparse
 from pathlib import Path
@@ -39,12 +39,13 @@ SECTIONS = {"data": str, "scale": str, "data_seed": int, "mixed": Mixed, "evalua
 def main(argv: list[str]) -> None:
     """plots/anofpdm/{steps,guidance,errors_healthy,errors_unhealthy,divergence}.csv and {curves,strip,masks}.png."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--store", required=True)
     args = parser.parse_args(argv)
     with run.stage(SECTIONS) as p:
-        where = f"data {p['data']}, recipe {args.recipe}, scale {p['scale']}"
-        slices = Slices.open(Path("data/slices") / args.recipe)
-        chosen = decisions.load(Path("models/decisions") / f"{METHOD}.json", args.recipe)
+        recipe = Slices.open(Path("data/slices") / args.store).recipe
+        where = f"data {p['data']}, recipe {recipe}, scale {p['scale']}"
+        slices = Slices.open(Path("data/slices") / args.store)
+        chosen = decisions.load(Path("models/decisions") / f"{METHOD}.json", args.store)
         study = mixed_inputs.read(STUDY, slices, "val", ("steps", "end", *STACKS), study=True)
         truth = Truth.of(study, slices, "val", p["mixed"])
         small = mixed.component_px(p["mixed"], slices.pixel_mm)

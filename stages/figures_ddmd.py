@@ -1,4 +1,4 @@
-"""The figures of the DDMD paper, from its predictions and discrepancies: `python stages/figures_ddmd.py --recipe ddmd`."""
+"""The figures of the DDMD paper, from its predictions and discrepancies: `python stages/figures_ddmd.py --store ddmd`."""
 
 import argparse
 from pathlib import Path
@@ -19,11 +19,12 @@ SECTIONS = {"data": str, "scale": str, "data_seed": int, "separation": Separatio
 def main(argv: list[str]) -> None:
     """plots/ddmd/{masks,separation}.csv and {masks,separation,sampling}.png."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--store", required=True)
     args = parser.parse_args(argv)
     with run.stage(SECTIONS) as p:
-        where = f"data {p['data']}, recipe {args.recipe}, scale {p['scale']}"
-        slices = Slices.open(Path("data/slices") / args.recipe)
+        recipe = Slices.open(Path("data/slices") / args.store).recipe
+        where = f"data {p['data']}, recipe {recipe}, scale {p['scale']}"
+        slices = Slices.open(Path("data/slices") / args.store)
         entries = [entry for entry in leaderboard.entries(GRAPH) if entry.system == SYSTEM]
         if not entries:
             raise UserError(f"{GRAPH}: found no method of system {SYSTEM}, expected one or more; see docs/extending.md")

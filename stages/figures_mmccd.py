@@ -1,4 +1,4 @@
-"""The figures of the MMCCD paper, and what its stripes and steps buy: `python stages/figures_mmccd.py --recipe common`."""
+"""The figures of the MMCCD paper, and what its stripes and steps buy: `python stages/figures_mmccd.py --store mmccd`."""
 
 import argparse
 from pathlib import Path
@@ -33,11 +33,12 @@ CURVE = (
 def main(argv: list[str]) -> None:
     """plots/mmccd/tradeoff.{csv,png}, methods.png (Fig. 3) and failures.png (Fig. 4)."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--store", required=True)
     args = parser.parse_args(argv)
     with run.stage(SECTIONS) as p:
-        slices, post = Slices.open(Path("data/slices") / args.recipe), p["postprocess"]
-        where = f"data {p['data']}, recipe {args.recipe}, scale {p['scale']}"
+        slices, post = Slices.open(Path("data/slices") / args.store), p["postprocess"]
+        recipe = Slices.open(Path("data/slices") / args.store).recipe
+        where = f"data {p['data']}, recipe {recipe}, scale {p['scale']}"
         study = tradeoff.read(slices, post)
         table = tradeoff.frame(study, tradeoff.cycle(study, post), p["calibrate"].candidates, post.component_px)
         words = {"n": len(study.rows), "patients": table["n_patients"][0], "reference": study.describe(study.reference)}

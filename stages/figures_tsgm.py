@@ -1,4 +1,4 @@
-"""The figures of the TSGM paper: `python stages/figures_tsgm.py --recipe tsgm --external icts inhouse`."""
+"""The figures of the TSGM paper: `python stages/figures_tsgm.py --store tsgm --external icts inhouse`."""
 
 import argparse
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from gliomap.base import run
 from gliomap.base.errors import UserError
 from gliomap.base.files import write_csv
+from gliomap.data.slices import Slices
 from gliomap.scoring import leaderboard, pictures, residuals, summary, tsgm_album, tsgm_figures, tsgm_study
 from gliomap.scoring.gallery import Figures
 from gliomap.scoring.otsu import Otsu
@@ -23,7 +24,7 @@ SECTIONS = {
 def main(argv: list[str]) -> None:
     """plots/tsgm/{scores,differences,weights,snr,levels}.csv and a PNG for each of tsgm_album.CAPTIONS."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--store", required=True)
     parser.add_argument("--external", nargs="*", default=[], help="cohorts under data/external/")
     args = parser.parse_args(argv)
     with run.stage(SECTIONS) as p:
@@ -31,8 +32,9 @@ def main(argv: list[str]) -> None:
         if not entries:
             raise UserError(f"{GRAPH}: found no method of system {SYSTEM}, expected one or more; see docs/extending.md")
         names = {entry.key: entry.name for entry in entries}
-        words = f"data {p['data']}, recipe {args.recipe}, scale {p['scale']}"
-        val, *scored = residuals.populations(args.recipe, ("val", "test"), args.external)
+        recipe = Slices.open(Path("data/slices") / args.store).recipe
+        words = f"data {p['data']}, recipe {recipe}, scale {p['scale']}"
+        val, *scored = residuals.populations(args.store, ("val", "test"), args.external)
         test, *external = [tsgm_figures.scored(population, entries) for population in scored]
         optima, study = tsgm_figures.optima(entries), tsgm_study.read(val, p["weigh.weights"])
         with pictures.style():

@@ -1,4 +1,4 @@
-"""Score validation and test slices: `python stages/infer.py mmccd mmccd=flair-t2 --module mmccd --recipe common`."""
+"""Score validation and test slices: `python stages/infer.py mmccd mmccd=flair-t2 --module mmccd --store mmccd`."""
 
 import argparse
 import importlib
@@ -25,11 +25,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("system", help="key under `systems` in conf/graph.yaml")
     parser.add_argument("methods", nargs="+", help="<method>=<pair>: its key, and what it works on, such as mmccd=flair-t2")
     parser.add_argument("--module", required=True, help="file name under src/gliomap/methods/, without .py")
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     module = importlib.import_module(f"gliomap.methods.{arguments.module}")
     with run.stage({"seed": int, "infer": Infer, **module.SECTIONS}) as p:
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         setting = Setting(slices, Noise(p["seed"]), p["infer"], device.launch(p["infer"].precision, 1))
         for word in arguments.methods:
             method, _, pair = word.partition("=")

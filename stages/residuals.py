@@ -1,8 +1,9 @@
-"""What restorations change: `python stages/residuals.py tsgm tsgm=tsgm/tsgm/single --external icts --recipe common`."""
+"""What restorations change: `python stages/residuals.py tsgm tsgm=tsgm/tsgm/single --external icts --store mmccd`."""
 
 import argparse
 import importlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -28,16 +29,18 @@ class Row:
     key: str
     module: ModuleType
     pair: str
+    models: Path
 
     @classmethod
-    def parse(cls, word: str) -> "Row":
-        """Of <row>=<module>/<pair>. UserError if it is anything else."""
+    def parse(cls, word: str, elsewhere: Sequence[str] = ()) -> "Row":
+        """Of <row>=<module>/<pair>; elsewhere: <row>=<folder>, with its networks. UserError if it is anything else."""
         key, _, rest = word.partition("=")
         module, _, pair = rest.partition("/")
         if not (key and module.isidentifier() and pair):
             expected = "expected <row>=<module>/<pair>, such as tsgm=tsgm/tsgm/single"
             raise UserError(f"row is {word!r}, {expected}; mend conf/graph.yaml or the command")
-        return cls(key, importlib.import_module(f"gliomap.methods.{module}"), pair)
+        models = dict(other.split("=", 1) for other in elsewhere).get(key, "models")
+        return cls(key, importlib.import_module(f"gliomap.methods.{module}"), pair, Path(models))
 
 
 def main(argv: list[str]) -> None:
@@ -49,12 +52,13 @@ def main(argv: list[str]) -> None:
     parser.add_argument("group", help="folder name under predictions/residuals/")
     parser.add_argument("rows", nargs="+", help="<row>=<module>/<pair>: its key, file under src/gliomap/methods/, networks")
     parser.add_argument("--external", nargs="*", default=[], help="cohorts: folder names under data/external/")
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--networks", nargs="*", default=[], metavar="<row>=<folder>", help="networks not in models/")
     arguments = parser.parse_args(argv)
-    rows = [Row.parse(word) for word in arguments.rows]
+    rows = [Row.parse(word, arguments.networks) for word in arguments.rows]
     sections = {name: kind for row in rows for name, kind in row.module.SECTIONS.items()}
     with run.stage({"seed": int, "infer": Infer, **sections}) as p:
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         cohorts = {name: Slices.open(Path("data/external") / name) for name in arguments.external}
         setting = Setting(slices, Noise(p["seed"]), p["infer"], device.launch(p["infer"].precision, 1))
         folder = Path("predictions/residuals") / arguments.group
@@ -72,7 +76,7 @@ def write(row: Row, split: str, folder: Path, setting: Setting, p: dict[str, Any
     UserError if the split has no slices.
     """
     slices, path = setting.slices, folder / f"{row.key}.npz"
-    scorer = row.module.scorer(p, Path("models"), slices, setting.fabric.device, row.pair)
+    scorer = row.module.scorer(p, row.models, slices, setting.fabric.device, row.pair)
     absent = [name for name in scorer.modalities if name not in slices.modalities]
     if absent:
         run.log(f"{row.key}: left out for {folder.name}, which has no {', '.join(absent)}")

@@ -1,4 +1,4 @@
-"""One chain of every variant, on its way from noise to a mask: `python stages/study_chains.py --recipe common`."""
+"""One chain of every variant, on its way from noise to a mask: `python stages/study_chains.py --store ddmd`."""
 
 import argparse
 from pathlib import Path
@@ -28,10 +28,10 @@ def main(argv: list[str]) -> None:
     mask of 0..1. All variants start from the same noise.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     with run.stage({"seed": int, "infer": Infer, **SECTIONS}) as p:
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         setting = Setting(slices, Noise(p["seed"]), p["infer"], device.launch(p["infer"].precision, 1))
         row, found = largest(slices), []
         for name in run.progress(VARIANTS, label="study", unit="variants"):

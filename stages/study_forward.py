@@ -1,4 +1,4 @@
-"""Every step of the forward process for a few validation slices: `python stages/study_forward.py ddim --recipe common`."""
+"""Every step of the forward process for a few validation slices: `python stages/study_forward.py ddim --store anofpdm`."""
 
 import argparse
 from pathlib import Path
@@ -24,11 +24,11 @@ def main(argv: list[str]) -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("style", choices=("ddpm", "ddim"))
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     with run.stage({"seed": int, "infer": Infer, **SECTIONS}) as p:
         own: Anofpdm = p["anofpdm"]
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         setting = Setting(slices, Noise(p["seed"]), p["infer"], device.launch(p["infer"].precision, 1))
         forward_process = scorer(p, Path("models"), slices, setting.fabric.device, arguments.style)
         rows = picked(slices, p["infer"].slice_step, own.study)

@@ -1,4 +1,4 @@
-"""MMCCD's maps by number of stripes and of steps: `python stages/study_mmccd.py flair-t2 --recipe common`."""
+"""MMCCD's maps by number of stripes and of steps: `python stages/study_mmccd.py flair-t2 --store mmccd`."""
 
 import argparse
 from dataclasses import replace
@@ -28,10 +28,10 @@ def main(argv: list[str]) -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pair", help="modalities x-y, such as flair-t2")
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     with run.stage({"seed": int, "infer": Infer, **SECTIONS, "tradeoff": Tradeoff}) as p:
-        slices, own, study = Slices.open(Path("data/slices") / arguments.recipe), p["mmccd"], p["tradeoff"]
+        slices, own, study = Slices.open(Path("data/slices") / arguments.store), p["mmccd"], p["tradeoff"]
         setting = Setting(slices, Noise(p["seed"]), p["infer"], device.launch(p["infer"].precision, 1))
         rows, found = picked(slices, p["infer"].slice_step, study.slices), []
         for steps in run.progress(study.steps, label="study", unit="numbers of steps"):

@@ -1,4 +1,4 @@
-"""What the paper's sampler makes of its two numbers, and of chance: `python stages/study_tsgm.py --recipe common`."""
+"""What the paper's sampler makes of its two numbers, and of chance: `python stages/study_tsgm.py --store tsgm`."""
 
 import argparse
 from dataclasses import dataclass, replace
@@ -40,10 +40,10 @@ def main(argv: list[str]) -> None:
     sampler of tsgm.sampling. The sweeps are of the paper's sampler from pure noise, all from the same noise.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     with run.stage({"seed": int, "infer": Infer, **SECTIONS, "tsgm.study": Study}) as p:
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         setting = Setting(slices, Noise(p["seed"]), p["infer"], device.launch(p["infer"].precision, 1))
         trained = scorer(p, Path("models"), slices, setting.fabric.device, PAIR)
         own, study, rows = p["tsgm.sampling"], p["tsgm.study"], picked(slices, p["tsgm.study"].slices)

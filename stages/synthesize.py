@@ -1,4 +1,4 @@
-"""Paint synthetic tumours into the healthy slices: `python stages/synthesize.py single flair t2 multi --recipe common`."""
+"""Paint synthetic tumours into the healthy slices: `python stages/synthesize.py single flair t2 multi --store tsgm`."""
 
 import argparse
 from contextlib import ExitStack
@@ -31,10 +31,10 @@ def main(argv: list[str]) -> None:
     """models/pairs/<variant>/ and plots/tsgm/pairs.png. Reads slice labels, no masks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("variants", nargs="+", choices=get_args(Variant))
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     with run.stage(SECTIONS) as p:
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         fabric = device.launch(p["compute"].precision, 1)
         rows = np.sort(np.concatenate([slices.rows(split, tumour=False) for split in ("train", "val")]))
         if len(rows) == 0:

@@ -1,4 +1,4 @@
-"""Train an ensemble of autoencoders: `python stages/train_ae.py mixture --recipe common`."""
+"""Train an ensemble of autoencoders: `python stages/train_ae.py mixture --store ddmd`."""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,7 @@ def main(argv: list[str]) -> None:
     """models/ae/<population>/ and metrics/cost/train-ae-<population>.json. Reads labels of train and val, and no masks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("population", choices=get_args(Population))
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     population = arguments.population
     with run.stage({
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
         "autoencoder.train": Train,
     }) as p:  # fmt: skip
         seed, members = p["seed"], p["autoencoder.members"]
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         rows, held_out = (rows_of(population, slices, split, seed) for split in ("train", "val"))
         share = len(rows) / max(1, len(rows_of("mixture", slices, "train", seed)))
         train = train_of(p["autoencoder.train"], members, share, p["autoencoder.equal_steps"])

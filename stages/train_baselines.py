@@ -1,4 +1,4 @@
-"""Train the networks of the restoring baselines: `python stages/train_baselines.py gauss guided --recipe common`."""
+"""Train the networks of the restoring baselines: `python stages/train_baselines.py gauss guided --store anofpdm`."""
 
 import argparse
 from pathlib import Path
@@ -48,24 +48,25 @@ def main(argv: list[str]) -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="+", choices=SECTIONS)
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--root", default=".", type=Path, help="folder in which models/ and metrics/ are written")
     arguments = parser.parse_args(argv)
     every = {key: kind for name in arguments.names for key, kind in SECTIONS[name].items()}
     with run.stage({"seed": int, "compute": Compute, **every}) as p:
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         labels = slice_labels(slices, ("train", "val"))
         for name in arguments.names:
-            train(name, {key: p[key] for key in ("seed", "compute", *SECTIONS[name])}, slices, labels)
+            train(name, {key: p[key] for key in ("seed", "compute", *SECTIONS[name])}, slices, labels, arguments.root)
 
 
-def train(name: str, p: dict[str, Any], slices: Slices, labels: np.ndarray) -> None:
+def train(name: str, p: dict[str, Any], slices: Slices, labels: np.ndarray, root: Path) -> None:
     """One network, from the sections that it depends on."""
     healthy = name in ("gauss", "simplex")
     key = name if healthy else name.partition("_")[2] or "all"
     known = {} if healthy else {"labels": label_hash(labels)}
     rows, held_out = (slices.rows(split, tumour=False if healthy else None) for split in ("train", "val"))
     train_model(
-        Job(key, p["seed"], p | known),
+        Job(key, p["seed"], p | known, root),
         lambda: method(name, p, slices.images.shape[-1], torch.from_numpy(labels)),
         slices,
         rows,

@@ -1,4 +1,4 @@
-"""Train CycleGANs between healthy slices and slices with tumour: `train_cyclegan.py single flair --recipe common`."""
+"""Train CycleGANs between healthy slices and slices with tumour: `train_cyclegan.py single flair --store tsgm`."""
 
 import argparse
 from dataclasses import replace
@@ -30,10 +30,10 @@ def main(argv: list[str]) -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("variants", nargs="+", choices=get_args(Variant))
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     with run.stage({"seed": int, "compute": Compute, **DESIGN, "cyclegan.train": Train, STEPS: int}) as p:
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         for variant in arguments.variants:
             train(variant, p, slices)
 

@@ -1,4 +1,4 @@
-"""Train a variant of the mask diffusion: `python stages/train_ddmd.py light --features inter --recipe common`."""
+"""Train a variant of the mask diffusion: `python stages/train_ddmd.py light --features inter --store ddmd`."""
 
 import argparse
 from pathlib import Path
@@ -36,12 +36,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument("key", help="name of the variant: folder under models/ddmd/")
     parser.add_argument("--features", choices=get_args(Kind), default="none", help="maps of models/discrepancy")
     parser.add_argument("--cimd", action="store_true", help="with what CIMD adds")
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     scaling = {} if arguments.features == "none" else {"discrepancy.feature_scale": SCALING}
     more = scaling | ({"cimd": Cimd} if arguments.cimd else {})
     with run.stage({"seed": int, "compute": Compute, **DESIGN, **more}) as p:
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         scale = p.get("discrepancy.feature_scale", "raw")
         features = Features.open(DISCREPANCY, slices, arguments.features, scale, p["seed"])
         known = Known(MaskTable.of(slices), features)

@@ -1,4 +1,4 @@
-"""Train MMCCD's f: x -> y on healthy slices: `python stages/train_mmccd.py flair-t2 --recipe common`."""
+"""Train MMCCD's f: x -> y on healthy slices: `python stages/train_mmccd.py flair-t2 --store mmccd`."""
 
 import argparse
 from pathlib import Path
@@ -16,11 +16,11 @@ def main(argv: list[str]) -> None:
     """models/mmccd/<x-y>/ and metrics/cost/train-mmccd-<x-y>.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pair", help="modalities x-y: y is generated from x")
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     own = {"mmccd.follow": Follow, "mmccd.net": UNetShape, "mmccd.diffusion": Diffusion, "mmccd.train": MmccdTrain}
     with run.stage({"seed": int, "compute": Compute, **own}) as p:
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         pair = parse_pair(arguments.pair, slices.modalities)
         settings = (p["mmccd.net"], p["mmccd.diffusion"], p["mmccd.train"])
         train_model(

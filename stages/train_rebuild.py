@@ -1,4 +1,4 @@
-"""Train MMCCD's baselines on healthy slices: `python stages/train_rebuild.py dae_t2=dae/t2 --recipe common`."""
+"""Train MMCCD's baselines on healthy slices: `python stages/train_rebuild.py dae_t2=dae/t2 --store mmccd`."""
 
 import argparse
 from collections.abc import Mapping
@@ -28,12 +28,12 @@ def main(argv: list[str]) -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="+", help="<row>=<kind>/<modality>, kind: " + ", ".join(SECTIONS))
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     found = plans(arguments.networks)
     every = {name: kind for plan in found for name, kind in SECTIONS[plan.kind].items()}
     with run.stage({"seed": int, "compute": Compute, **every}) as p:
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         for plan in found:
             train(plan, p, slices)
 

@@ -1,4 +1,4 @@
-"""Train methods that rebuild healthy slices: `python stages/train_reconstruction.py vae fanogan --recipe common`."""
+"""Train methods that rebuild healthy slices: `python stages/train_reconstruction.py vae fanogan --store tsgm`."""
 
 import argparse
 from collections.abc import Callable, Mapping
@@ -30,11 +30,11 @@ def main(argv: list[str]) -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="+", choices=SECTIONS)
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     every = {key: kind for name in arguments.names for key, kind in SECTIONS[name].items()}
     with run.stage({"seed": int, "compute": Compute, **every}) as p:
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         size, background = slices.images.shape[-1], slices.background
         if "vae" in arguments.names:
             train("all", p, {"vae.net"}, p["vae.train"], slices, lambda: Vae(p["vae.net"], size, background))

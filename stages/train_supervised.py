@@ -1,4 +1,4 @@
-"""Train segmentation networks: `train_supervised.py unet=unet/none/paper unet_x=unet/inter/fair --recipe common`."""
+"""Train segmentation networks: `train_supervised.py unet=unet/none/paper unet_x=unet/inter/fair --store ddmd`."""
 
 import argparse
 from collections.abc import Mapping
@@ -65,11 +65,11 @@ def main(argv: list[str]) -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="+", help="<key>=<net>/<features>/<budget>")
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     with run.stage(SECTIONS) as p:
         plans = [Plan.of(word) for word in arguments.networks]
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         masks = MaskTable.of(slices)
         material = Material(slices, masks, masks.digest(), balanced(slices, "train", p["seed"]))
         for plan in plans:

@@ -1,4 +1,4 @@
-"""Train a plain U-Net x -> y on healthy slices: `python stages/train_translator.py flair-t2 --recipe common`."""
+"""Train a plain U-Net x -> y on healthy slices: `python stages/train_translator.py flair-t2 --store mmccd`."""
 
 import argparse
 from pathlib import Path
@@ -17,11 +17,11 @@ def main(argv: list[str]) -> None:
     """models/translator/<x-y>/ and metrics/cost/train-translator-<x-y>.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pair", help="modalities x-y, such as flair-t2")
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     sections = {"seed": int, "compute": Compute, "mmccd.net": UNetShape, "translator.train": Train}
     with run.stage(sections) as p:
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         pair = parse_pair(arguments.pair, slices.modalities)
         train_model(
             Job(arguments.pair, p["seed"], p),

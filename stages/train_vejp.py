@@ -1,4 +1,4 @@
-"""Train VE-JP and its control: `python stages/train_vejp.py single flair t2 multi regression --recipe common`."""
+"""Train VE-JP and its control: `python stages/train_vejp.py single flair t2 multi regression --store tsgm`."""
 
 import argparse
 import dataclasses
@@ -34,10 +34,10 @@ def main(argv: list[str]) -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="+", choices=[*get_args(Variant), "regression"])
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     with run.stage(SECTIONS) as p:
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         for name in arguments.names:
             train(name, p, slices)
 

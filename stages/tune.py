@@ -1,4 +1,4 @@
-"""Choose a baseline's setting and threshold on the validation slices: `python stages/tune.py ddim --recipe common`."""
+"""Choose a baseline's setting and threshold on the validation slices: `python stages/tune.py ddim --store anofpdm`."""
 
 import argparse
 import time
@@ -21,13 +21,13 @@ def main(argv: list[str]) -> None:
     """models/decisions/<key>.json and metrics/cost/tune-<key>.json. Reads masks_val.npy, and no other truth."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("key", choices=restoration.WAYS)
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     key, grid = arguments.key, f"tune.{arguments.key}"
     own = {"infer": Infer, "restoration": Restoration, "mixed": Mixed, "tune.theta": Thetas, grid: Grid}
     with run.stage({"seed": int, **own}) as p:
         points, infer = list(p[grid].points(key)), p["infer"]
-        slices = Slices.open(Path("data/slices") / arguments.recipe)
+        slices = Slices.open(Path("data/slices") / arguments.store)
         setting = Setting(slices, Noise(p["seed"]), infer, device.launch(infer.precision, 1))
         rows = chosen(slices.index, "val", infer.slice_step)
         if len(rows) == 0:
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
         nets = restoration.load(key, p["restoration"], Path("models"), size, setting.fabric.device)
         tuning = Tuning(key, nets, p["restoration"], p["mixed"], setting)
         decision, evaluations = tuning.decide(points, rows, p["tune.theta"].candidates())
-        write_json(f"models/decisions/{key}.json", {"method": key, "recipe": arguments.recipe, **decision})
+        write_json(f"models/decisions/{key}.json", {"method": key, "recipe": arguments.store, **decision})
         write_json(f"metrics/cost/tune-{key}.json", cost(time.perf_counter() - start, evaluations))
     if decision["at_edge"]:
         run.log(f"warning: threshold {decision['theta']:g} is the first or last tried; see tune.theta in params.yaml")

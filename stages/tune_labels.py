@@ -1,4 +1,4 @@
-"""AnoFPDM tuned with pixel labels, the last row of its table: `python stages/tune_labels.py --recipe anofpdm`."""
+"""AnoFPDM tuned with pixel labels, the last row of its table: `python stages/tune_labels.py --store anofpdm`."""
 
 import argparse
 from pathlib import Path
@@ -16,11 +16,11 @@ SOURCE = decisions.SOURCE[ROW]
 def main(argv: list[str]) -> None:
     """Write models/decisions/anofpdm_tuned.json: one end step and one threshold for all slices, by validation masks."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--store", required=True)
     args = parser.parse_args(argv)
     with run.stage({"mixed": Mixed, "tune_labels": Thetas}) as p:
-        by_labels = decisions.load(Path("models/decisions") / f"{SOURCE}.json", args.recipe)
-        slices = Slices.open(Path("data/slices") / args.recipe)
+        by_labels = decisions.load(Path("models/decisions") / f"{SOURCE}.json", args.store)
+        slices = Slices.open(Path("data/slices") / args.store)
         found = mixed_inputs.read(decisions.place(ROW).predictions("val"), slices, "val", decisions.NEEDS["tuned"])
         truth = mixed_inputs.truth(found, slices, "val")
         mixed_inputs.check_size(found, "fixed", truth.shape[1:])
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
             "n_unhealthy_slices": int(truth.any((1, 2)).sum()),
             "n_patients": int(found.index["patient"].nunique()),
         }
-        made_by = {"kind": "tuned", "method": ROW, "recipe": args.recipe}
+        made_by = {"kind": "tuned", "method": ROW, "recipe": args.store}
         write_json(Path("models/decisions") / f"{ROW}.json", made_by | chosen | population)
     if chosen["at_edge"]:
         run.log(f"warning: threshold {chosen['theta']:g} is the first or last tried; see tune_labels in params.yaml")

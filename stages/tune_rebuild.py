@@ -1,4 +1,4 @@
-"""Choose the DDPMs' noise level on validation slices: `tune_rebuild.py ddpm_flair=ddpm/flair --recipe common`."""
+"""Choose the DDPMs' noise level on validation slices: `tune_rebuild.py ddpm_flair=ddpm/flair --store mmccd`."""
 
 import argparse
 import time
@@ -27,11 +27,11 @@ def main(argv: list[str]) -> None:
     """models/levels/<key>.json and metrics/cost/tune-rebuild-<key>.json. Reads masks and labels of val, no other truth."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="+", help="<row>=<kind>/<modality>; all but ddpm/<modality> are passed over")
-    parser.add_argument("--recipe", required=True, help="which slices: folder name under data/slices/")
+    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     own = {"infer": Infer, "rebuild.restore": Restore, "rebuild.noise_levels": LEVELS}
     with run.stage({"seed": int, **own, "postprocess": Postprocess, "calibrate": Calibrate}) as p:
-        slices, infer = Slices.open(Path("data/slices") / arguments.recipe), p["infer"]
+        slices, infer = Slices.open(Path("data/slices") / arguments.store), p["infer"]
         setting = Setting(slices, Noise(p["seed"]), infer, device.launch(infer.precision, 1))
         truth = Truth.of(slices, chosen(slices.index, "val", infer.slice_step), p["postprocess"], p["calibrate"])
         found = [tune(plan, p, setting, truth) for plan in plans(arguments.networks) if plan.kind == "ddpm"]

@@ -1,4 +1,4 @@
-"""Add up residuals of modalities to maps: `python stages/weigh.py tsgm vae --recipe common --external icts inhouse`."""
+"""Add up residuals of modalities to maps: `python stages/weigh.py tsgm vae --store tsgm --external icts inhouse`."""
 
 import argparse
 
@@ -22,11 +22,11 @@ def main(argv: list[str]) -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="+")
-    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--store", required=True)
     parser.add_argument("--external", nargs="*", default=[], help="cohorts under data/external/")
     args = parser.parse_args(argv)
     with run.stage({"weigh.weights": Rule, "otsu": Otsu}) as p:
-        where = residuals.populations(args.recipe, ("val", "test"), args.external)
+        where = residuals.populations(args.store, ("val", "test"), args.external)
         for row in run.progress(args.rows, label="weigh", unit="rows"):
             for population in where:
                 seen = residuals.find(population, row)

@@ -1,4 +1,4 @@
-"""Search TSGM's modality weights on validation masks: `python stages/weight_search.py tsgm cyclegan --recipe common`."""
+"""Search TSGM's modality weights on validation masks: `python stages/weight_search.py tsgm cyclegan --store tsgm`."""
 
 import argparse
 from collections.abc import Iterable
@@ -20,10 +20,10 @@ def main(argv: list[str]) -> None:
     """models/weights/<row>.json and .csv, from validation residuals and validation masks and nothing else."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="+")
-    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--store", required=True)
     args = parser.parse_args(argv)
     with run.stage({"tsgm.search": Search, "otsu": Otsu}) as p:
-        val = residuals.populations(args.recipe, ("val",), ())[0]
+        val = residuals.populations(args.store, ("val",), ())[0]
         rows = run.progress(args.rows, label="weight_search", unit="rows")
         found = {row: search(row, val, p["tsgm.search"], p["otsu"]) for row in rows}
         for row, (table, values) in found.items():

@@ -23,7 +23,7 @@ def stage_of(script: str) -> ModuleType:
 
 
 def main(script: str, *argv: str) -> None:
-    stage_of(script).main([*argv, "--recipe", "common"])
+    stage_of(script).main([*argv, "--store", "common"])
 
 
 def write_store(folder: Path, images: np.ndarray) -> pd.DataFrame:

@@ -164,7 +164,7 @@ def test_it_trains_on_the_balanced_slices(project, monkeypatch):
     for split in ("train", "val"):
         shutil.copy(project / f"masks_{split}.npy", project / STORE)
     monkeypatch.setattr(stage, "train_model", lambda job, build, slices, rows, *rest: seen.append((rows, rest)))
-    stage.main(["mini", "--recipe", "common"])
+    stage.main(["mini", "--store", "common"])
     ((rows, (_, _, held_out)),) = seen
     slices = Slices.open(project / STORE)
     assert np.array_equal(rows, balanced(slices, "train", 0))

@@ -176,8 +176,8 @@ def test_a_stored_flair_model_scores_a_cohort_without_flair(tmp_path):
 def test_what_is_unknown_missing_or_in_another_range_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match="pair is 'clf/t2', expected one of clf/all, clf/flair, free/all"):
         dpm.scorer({"dpm": OWN}, tmp_path, slices_of(), CPU, "clf/t2")
-    with pytest.raises(UserError, match="background is 0, expected -1"):
-        dpm.scorer({"dpm": OWN}, tmp_path, slices_of(background=0.0), CPU, "clf/all")
+    with pytest.raises(UserError, match="background is -3, expected -1 or 0"):
+        dpm.scorer({"dpm": OWN}, tmp_path, slices_of(background=-3.0), CPU, "clf/all")
     for pair, folder in (("clf/all", "guided.all"), ("free/all", "cfg.all")):
         with pytest.raises(UserError, match=rf"{folder}.model\.json"):
             dpm.scorer({"dpm": OWN}, tmp_path, slices_of(), CPU, pair)

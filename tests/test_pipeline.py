@@ -71,7 +71,7 @@ def first(tmp_path_factory):
 
 
 def test_everything_runs_and_leaves_its_outputs(first):
-    assert {"download", "preprocess@common", TRAINING, "evaluate@mmccd", "tables", "figures"} <= ran(first.log)
+    assert {"download", "preprocess@all", TRAINING, "evaluate@mmccd", "tables", "figures"} <= ran(first.log)
     table = (first.folder / "metrics" / "tables" / "mmccd_table1.md").read_text()
     assert "MMCCD" in table
     assert "phantom" in table
@@ -86,7 +86,7 @@ def test_a_second_run_finds_nothing_to_do(first):
 
 def test_killed_twice_a_training_ends_in_the_same_weights_and_all_metrics_agree(first, tmp_path_factory):
     second = Copy(tmp_path_factory.mktemp("second"))
-    second.dvc("repro", "preprocess@common")
+    second.dvc("repro", "preprocess@all")
     for wait in (1, 2):
         kill_during_training(second, checkpoints=wait)
     log = second.dvc("repro", TRAINING)

@@ -70,7 +70,7 @@ def project(tmp_path, monkeypatch):
     brain = np.broadcast_to((y - 12) ** 2 + (x - 12) ** 2 <= 100, (n, SIZE, SIZE))
     radius = np.tile([0, 1, 2, 3, 4], PATIENTS)[:, None, None]
     truth = ((y - 8) ** 2 + (x - 15) ** 2 < radius**2) & brain
-    store = tmp_path / "data/slices/common"
+    store = tmp_path / "data/slices/toy"
     store.mkdir(parents=True)
     np.save(store / "images.npy", np.where(brain, rng.random(brain.shape), -1)[:, None].astype(np.float16))
     np.save(store / "brain.npy", brain.astype(np.uint8))
@@ -113,12 +113,12 @@ def metrics() -> dict:
 
 
 def test_what_is_drawn_is_the_slice_that_was_asked_for(project):
-    slices, scores = Slices.open("data/slices/common"), gallery.read_scores(MMCCD)
+    slices, scores = Slices.open("data/slices/toy"), gallery.read_scores(MMCCD)
     found = gallery.read(MMCCD, scores)
     for position, example in zip(range(5), gallery.examples(found, list(range(5)), slices, "flair"), strict=True):
         row = 10 + 2 * position
-        np.testing.assert_array_equal(example.truth, np.load("data/slices/common/masks_test.npy")[row - 10])
-        np.testing.assert_array_equal(example.image, np.load("data/slices/common/images.npy")[row, 0].astype(np.float32))
+        np.testing.assert_array_equal(example.truth, np.load("data/slices/toy/masks_test.npy")[row - 10])
+        np.testing.assert_array_equal(example.image, np.load("data/slices/toy/images.npy")[row, 0].astype(np.float32))
         # 8 mm of erosion at 8 mm a pixel is one pixel: a 4-neighbour cross
         inner = example.brain.copy()
         for axis in (0, 1):

@@ -42,7 +42,7 @@ def finished(template_finished, copy_of):
 
 
 def stage(name, monkeypatch, recipe="common"):
-    monkeypatch.setattr(sys, "argv", [f"{name}.py", "toy", "toy", "--recipe", recipe])
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "toy", "toy", "--store", recipe])
     runpy.run_path(str(STAGES / f"{name}.py"), run_name="__main__")
 
 

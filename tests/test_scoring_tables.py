@@ -201,11 +201,13 @@ def project(tmp_path, monkeypatch):
         "methods:\n  mmccd: {needs: [models/mmccd/flair-t2]}\n  random: {system: trivial, name: random, supervision: none}\n"
     )
     (tmp_path / "params.yaml").write_text(
-        "data: phantom\nscale: smoke\nrecipe: common\nseed: 0\nseeds: [0, 1, 2]\ndata_seed: 0\n"
+        "data: phantom\nscale: smoke\nprotocol: common\nrecipe: common\nseed: 0\nseeds: [0, 1, 2]\ndata_seed: 0\n"
         "evaluate: {confidence: 0.95, replicates: 50}\nfigures: {dpi: 50}\n"
         "weigh: {weights: searched}\notsu: {threshold: otsu}\n"
     )
     write_cost(tmp_path / "metrics/cost")
+    for system in ("mmccd", "trivial", "anofpdm", "ddmd", "tsgm"):
+        write_json(tmp_path / f"data/slices/{system}/recipe.json", {"recipe": "common"})
     for method, dice in (("mmccd/mmccd", 0.5), ("trivial/random", 0.25)):
         write_json(tmp_path / f"metrics/{method}.json", everything(source, dice))
         write_csv(tmp_path / f"scores/{method}.csv", ranking_toys.scores((dice,) * 4))

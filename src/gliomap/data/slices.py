@@ -23,7 +23,7 @@ AGAIN = "run the preprocess stage again"
 class Slices:
     """N slices of M modalities, H x W pixels. `row` numbers them from 0, by case and then z: it is a slice's name.
 
-    folder: data/slices/<recipe>. index: N rows with row, case, patient, z (mm), split, brain_px. modalities: the
+    folder: data/slices/<system>. index: N rows with row, case, patient, z (mm), split, brain_px. modalities: the
     channels of `images`, in order. pixel_mm: side of a pixel. background: intensity outside the head, NaN if it varies.
     """
 
@@ -62,6 +62,11 @@ class Slices:
     def _case(self) -> NDArray[np.int64]:
         """(N,): which case, in order of first appearance."""
         return pd.factorize(self.index["case"])[0]
+
+    @cached_property
+    def recipe(self) -> str:
+        """Name of the recipe that made the store; the folder's where recipe.json does not say."""
+        return str(files.read_json(self.folder / "recipe.json").get("recipe", self.folder.name))
 
     def rows(self, split: str, tumour: bool | None = None) -> NDArray[np.int64]:
         """Rows of a split, ascending: all, or those with or without tumour by the label in labels_<split>.csv."""

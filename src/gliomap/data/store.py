@@ -136,7 +136,7 @@ class Writer:
 def write(
     folder: Path, name: str, recipe: Recipe, jobs: Sequence[Job], workers: int, content: Content = Content()
 ) -> dict[str, Any]:
-    """Write the store data/slices/<name> to `folder`; returns what recipe.json says.
+    """Write the store of a recipe to `folder`; returns what recipe.json says.
 
     Bytes depend on the cases, their order and the recipe, not on `workers`. Files get their names when all are whole,
     or none does. UserError: cases that cannot be used (all are counted), or a split without slices.
@@ -211,6 +211,16 @@ def _replacing_files(folder: Path) -> Iterator[Path]:
             os.replace(path, folder / path.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def share(source: Path, target: Path) -> None:
+    """The store `source` under a second name: hard links, or copies where the file system has none."""
+    with _replacing_files(target) as temporary:
+        for path in sorted(source.iterdir()):
+            try:
+                os.link(path, temporary / path.name)
+            except OSError:
+                shutil.copy2(path, temporary / path.name)
 
 
 def jobs_of(cases: Sequence[Case], splits: Mapping[str, str]) -> list[Job]:

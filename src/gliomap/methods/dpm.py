@@ -31,7 +31,7 @@ from gliomap.methods.restoration import Nets, Point, Restoration, Walk, ddim_clf
 from gliomap.methods.variants import MODALITIES, to_unit
 
 Pair = Literal["clf/all", "clf/flair", "free/all"]  # guidance / modalities that the networks were trained on
-RANGE = -1.0  # background of the slices that the networks are trained on: images in [-1, 1]
+RANGES = (-1.0, 0.0)  # background of slices whose images are in [-1, 1], in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,11 @@ def limited(x0: Tensor, quantile: float) -> Tensor:
 class DpmScorer:
     """map = mean residual of the modalities inside the brain."""
 
-    def __init__(self, pair: Pair, nets: Nets, own: Dpm, available: tuple[str, ...] = MODALITIES) -> None:
-        """available: modalities of the slices; see `shown`."""
-        self.nets, self.own, self.modalities = nets, own, shown(pair, available)
+    def __init__(
+        self, pair: Pair, nets: Nets, own: Dpm, available: tuple[str, ...] = MODALITIES, background: float = -1.0
+    ) -> None:
+        """available: modalities of the slices; see `shown`. background: theirs; -1 of images in [-1, 1], 0 of [0, 1]."""
+        self.nets, self.own, self.modalities, self.background = nets, own, shown(pair, available), background
         level = own.free.noise_level if pair == "free/all" else own.clf.noise_level
         self.way = free if pair == "free/all" else by_classifier
         self.order = [MODALITIES.index(name) for name in cfg.MODALITIES] if pair.endswith("/all") else [0]
@@ -114,7 +116,7 @@ class DpmScorer:
         walk = Walk(x, batch.rows, noise, self.times, self.nets.denoiser.schedule, self.nets.field)
         restored = self.way(walk, self.nets, self.own)[:, torch.tensor(self.order).argsort()]
         evaluations = torch.full((len(x),), walk.calls, dtype=torch.int64)
-        return against(to_unit(batch.images, RANGE), to_unit(restored, RANGE), batch.brain, evaluations)
+        return against(to_unit(batch.images, self.background), to_unit(restored, self.background), batch.brain, evaluations)
 
 
 def shown(pair: Pair, available: tuple[str, ...]) -> tuple[str, ...]:
@@ -133,10 +135,10 @@ def scorer(p: dict[str, Any], models: Path, slices: Slices, device: torch.device
     if pair not in get_args(Pair):
         known = ", ".join(get_args(Pair))
         raise UserError(f"pair is {pair!r}, expected one of {known}; mend conf/graph.yaml or the command")
-    if slices.background != RANGE:
-        found = f"background is {slices.background:g}, expected {RANGE:g}"
-        raise UserError(f"{slices.folder / 'recipe.json'}: {found}, as the diffusion models are trained; take recipe common")
-    own, size, seen = p["dpm"], slices.images.shape[-1], pair.partition("/")[2]
+    if slices.background not in RANGES:
+        found = f"background is {slices.background:g}, expected -1 or 0"
+        raise UserError(f"{slices.folder / 'recipe.json'}: {found}, images in [-1, 1] or [0, 1]; take recipe common or tsgm")
+    own, size, seen, zero = p["dpm"], slices.images.shape[-1], pair.partition("/")[2], slices.background
     if pair == "free/all":
-        return DpmScorer(pair, Nets(cfg.load(models / "cfg" / "all", own.weights, size, device)), own)
-    return DpmScorer(pair, load_guided(seen, own.weights, models, size, device), own, tuple(slices.modalities))
+        return DpmScorer(pair, Nets(cfg.load(models / "cfg" / "all", own.weights, size, device)), own, background=zero)
+    return DpmScorer(pair, load_guided(seen, own.weights, models, size, device), own, tuple(slices.modalities), zero)

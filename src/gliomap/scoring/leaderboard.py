@@ -12,6 +12,7 @@ from gliomap.base.errors import UserError
 from gliomap.base.files import read_json
 from gliomap.base.place import Place
 
+SLICES = Path("data/slices")
 Numbers = Mapping[str, float | None]  # of metrics/<system>/<method>.json; None where a number does not exist
 
 
@@ -63,6 +64,12 @@ def _entry(key: str, value: Any, graph: Path) -> Entry:
 def metrics(entries: Iterable[Entry]) -> dict[str, Numbers]:
     """The numbers of each method, by its key. UserError if a file is missing, or is no mapping of numbers."""
     return {entry.key: numbers(entry.place.metrics, f"evaluate@{entry.system}") for entry in entries}
+
+
+def recipes(entries: Iterable[Entry]) -> dict[str, str]:
+    """Recipe of each system's slices, by data/slices/<system>/recipe.json. UserError if one is missing."""
+    systems = dict.fromkeys(entry.system for entry in entries)
+    return {system: str(read_json(SLICES / system / "recipe.json")["recipe"]) for system in systems}
 
 
 def numbers(path: Path, stage: str) -> Numbers:

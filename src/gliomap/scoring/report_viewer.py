@@ -69,7 +69,7 @@ def jobs(entries: Sequence[Entry], recipe_of: Mapping[str, str], settings: Repor
         mine = [entry for entry in entries if recipe_of[entry.system] == recipe]
         scores = _common([gallery.read_scores(entry.place) for entry in mine])
         chosen = gallery.choose(scores, settings.tumour_slices, settings.healthy_slices)
-        folder = Path("data/slices") / recipe
+        folder = Path("data/slices") / mine[0].system
         recipes[recipe] = inputs(Slices.open(folder), scores.loc[chosen], settings.pixels)
         rows = tuple(scores["row"][chosen].sort_values().tolist())
         work += [Job(entry, recipe, folder, rows, settings.pixels) for entry in mine if rows]

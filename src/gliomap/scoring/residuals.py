@@ -61,7 +61,7 @@ class Residuals:
 
 
 def populations(recipe: str, splits: Iterable[str], cohorts: Iterable[str]) -> list[Population]:
-    """The splits of data/slices/<recipe>, then the external cohorts. UserError if a store is missing."""
+    """The splits of data/slices/<system>, then the external cohorts. UserError if a store is missing."""
     main = Slices.open(Path("data/slices") / recipe)
     inside = [Population(split, main, split, recipe) for split in splits]
     return inside + [Population(cohort, Slices.open(EXTERNAL / cohort), "test", recipe) for cohort in cohorts]

@@ -22,6 +22,7 @@ class Setup:
     recipe: str
     scale: str
     confidence: float
+    protocol: str = "common"
 
     def sentence(self) -> str:
         """Source of the data and size of the run, for the head of a table."""
