@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from gliomap.base.place import Place
 from gliomap.data.slices import Slices
 from gliomap.diffusion.noise import Noise
 from gliomap.engine import device
-from gliomap.engine.inference import Infer, Setting, chosen, cost, predict
+from gliomap.engine.inference import Infer, Predicted, Setting, chosen, cost, predict
 from gliomap.engine.scorer import Scorer
 
 
@@ -34,22 +33,22 @@ def main(argv: list[str]) -> None:
         for word in arguments.methods:
             method, _, pair = word.partition("=")
             scorer = module.scorer(p, Path("models"), slices, setting.fabric.device, pair)
-            evaluations, start = [], time.perf_counter()
-            for split, arrays, taken in scored(scorer, setting, f"infer {method}"):
-                write_npz(Place(arguments.system, method).predictions(split), **arrays)
-                evaluations.append(taken)
-            taken = cost(time.perf_counter() - start, np.concatenate(evaluations))
-            write_json(f"metrics/cost/infer-{method}.json", taken)
+            found = []
+            for split, predicted in scored(scorer, setting, f"infer {method}"):
+                write_npz(Place(arguments.system, method).predictions(split), **predicted.arrays)
+                found.append(predicted)
+            evaluations = np.concatenate([one.evaluations for one in found])
+            write_json(f"metrics/cost/infer-{method}.json", cost(sum(one.seconds for one in found), evaluations))
 
 
-def scored(scorer: Scorer, setting: Setting, label: str) -> Iterator[tuple[str, dict[str, np.ndarray], np.ndarray]]:
-    """(split, arrays of its predictions, network evaluations of each slice). UserError if a split has no slices."""
+def scored(scorer: Scorer, setting: Setting, label: str) -> Iterator[tuple[str, Predicted]]:
+    """Of each split. UserError if it has no slices."""
     slices = setting.slices
     for split in ("val", "test"):
         rows = chosen(slices.index, split, setting.infer.slice_step)
         if len(rows) == 0:
             raise UserError(f"{slices.folder / 'index.csv'}: no slices in split {split!r}, expected some; run preprocess")
-        yield split, *predict(scorer, rows, setting, f"{label} {split}")
+        yield split, predict(scorer, rows, setting, f"{label} {split}")
 
 
 if __name__ == "__main__":

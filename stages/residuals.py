@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,15 +62,15 @@ def main(argv: list[str]) -> None:
         setting = Setting(slices, Noise(p["seed"]), p["infer"], device.launch(p["infer"].precision, 1))
         folder = Path("predictions/residuals") / arguments.group
         for row in rows:
-            start = time.perf_counter()
-            taken = [write(row, split, folder / split, setting, p) for split in ("val", "test")]
-            write_json(f"metrics/cost/infer-{row.key}.json", cost(time.perf_counter() - start, np.concatenate(taken)))
+            found = [write(row, split, folder / split, setting, p) for split in ("val", "test")]
+            seconds, evaluations = zip(*found, strict=True)
+            write_json(f"metrics/cost/infer-{row.key}.json", cost(sum(seconds), np.concatenate(evaluations)))
             for name, cohort in cohorts.items():
                 write(row, "test", folder / name, replace(setting, slices=cohort), p)
 
 
-def write(row: Row, split: str, folder: Path, setting: Setting, p: dict[str, Any]) -> np.ndarray:
-    """<row>.npz in the folder; int64 (n,), network evaluations of each slice. A row whose modalities are not there: none.
+def write(row: Row, split: str, folder: Path, setting: Setting, p: dict[str, Any]) -> tuple[float, np.ndarray]:
+    """<row>.npz in the folder; (seconds, int64 (n,) network evaluations of each slice). None if modalities are absent.
 
     UserError if the split has no slices.
     """
@@ -81,14 +80,14 @@ def write(row: Row, split: str, folder: Path, setting: Setting, p: dict[str, Any
     if absent:
         run.log(f"{row.key}: left out for {folder.name}, which has no {', '.join(absent)}")
         path.unlink(missing_ok=True)
-        return np.empty(0, np.int64)
+        return 0.0, np.empty(0, np.int64)
     rows = chosen(slices.index, split, setting.infer.slice_step)
     if len(rows) == 0:
         raise UserError(f"{slices.folder / 'index.csv'}: no slices in split {split!r}, expected some; run the stage before")
-    arrays, evaluations = predict(scorer, rows, setting, f"residuals {row.key} {folder.name}")
+    arrays, evaluations, seconds = predict(scorer, rows, setting, f"residuals {row.key} {folder.name}")
     kept = {name: arrays[name] for name in KEPT if name in arrays}
     write_npz(path, modalities=np.array(scorer.modalities), **kept)
-    return evaluations
+    return seconds, evaluations
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def tune(plan: Plan, p: dict[str, Any], setting: Setting, truth: Truth) -> dict[
 
     def maps(level: float) -> np.ndarray:
         scorer = rebuild.diffused(plan.modality, denoiser, own, level)
-        arrays, evaluations = predict(scorer, truth.rows, setting, f"tune {plan.key} {level:g}")
+        arrays, evaluations, _ = predict(scorer, truth.rows, setting, f"tune {plan.key} {level:g}")
         taken.append(evaluations)
         return arrays["map"]
 

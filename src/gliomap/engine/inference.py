@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -56,11 +57,22 @@ class Setting:
         )
 
 
-def predict(scorer: Scorer, rows: np.ndarray, setting: Setting, label: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """(arrays for Place.predictions, network evaluations int64 (n,)) of the rows; there must be some."""
+class Predicted(NamedTuple):
+    """arrays: for Place.predictions. evaluations: of networks, int64 (n,), one a slice. seconds: that scoring them took."""
+
+    arrays: dict[str, np.ndarray]
+    evaluations: np.ndarray
+    seconds: float
+
+
+def predict(scorer: Scorer, rows: np.ndarray, setting: Setting, label: str) -> Predicted:
+    """Of the rows; there must be some."""
     size = setting.infer.batch
     parts = [rows[i : i + size] for i in range(0, len(rows), size)]
+    _score(scorer, rows[:1], setting)  # not measured: the first call of a network takes longer than any other
+    start = time.perf_counter()
     found = [_score(scorer, part, setting) for part in run.progress(parts, label=label, unit="batches")]
+    seconds = time.perf_counter() - start
     arrays = {"rows": rows, "map": _joined(found, "map").astype(np.float32)}
     brain = setting.slices.brain_of(rows).astype(bool)
     own = _joined(found, "image")
@@ -71,11 +83,11 @@ def predict(scorer: Scorer, rows: np.ndarray, setting: Setting, label: str) -> t
             arrays[name] = values.astype(kind)
     for name in found[0].extra:
         arrays[name] = torch.cat([scores.extra[name] for scores in found]).numpy()
-    return arrays | getattr(scorer, "constants", {}), _joined(found, "evaluations")
+    return Predicted(arrays | getattr(scorer, "constants", {}), _joined(found, "evaluations"), seconds)
 
 
 def cost(seconds: float, evaluations: np.ndarray) -> dict[str, float]:
-    """For metrics/cost/infer-<method>.json; evaluations: int64 (n,), one a slice."""
+    """For metrics/cost/infer-<method>.json. seconds: of all slices; evaluations: int64 (n,), one a slice."""
     per_slice = {
         "seconds_per_slice": round(seconds / len(evaluations), 5),
         "evaluations_per_slice": round(evaluations.mean(), 2),

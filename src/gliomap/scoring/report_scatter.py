@@ -11,7 +11,7 @@ from gliomap.scoring.report_answer import TRAINED, Answer, Row
 WIDTH, HEIGHT = 760, 400
 LEFT, RIGHT, TOP, BOTTOM = 52, 20, 34, 46
 CLOSE = 14  # pixels between two labels, at least
-LETTER = 6.4  # mean width of a letter of a label, pixels
+LETTER = 7.5  # mean width of a letter of a label, pixels
 SHORTEST = 1e-6  # seconds; what took less is drawn here
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 PANEL, LABEL, HEAD = 0.95, 1.2, 0.75  # inches: side of a panel, width of the labels, height of heading and titles
 GAP = 0.015  # on each side of a panel, in panels
-LETTERS, NAME = 12, 14  # of the heading, per inch; in a line of a column's title
+LETTERS, NAME, SIDE = 12, 14, 22  # of the heading, per inch; in a line of a column's title, of a row's label
 HEAT = "viridis"
 
 
@@ -38,7 +38,8 @@ class Sheet:
 
     def label(self, row: int, text: str) -> None:
         """Left of the row."""
-        self.axes.text(-0.06, row + 0.5, text, fontsize=6.5, ha="right", va="center")
+        lines = (textwrap.fill(line, SIDE, break_on_hyphens=False) for line in text.splitlines())
+        self.axes.text(-0.06, row + 0.5, "\n".join(lines), fontsize=6.5, ha="right", va="center")
 
     def corner(self, at: tuple[int, int], text: str) -> None:
         """White, in the upper left of the panel."""
