@@ -5,6 +5,7 @@
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,20 +20,21 @@ def closure(*scripts: Path, root: Path = ROOT) -> set[str]:
         if path in seen:
             continue
         seen.add(path)
-        for name in _imported(ast.parse(path.read_text(encoding="utf-8"))):
+        for name in _imported(path.read_text(encoding="utf-8")):
             base = (root / "src").joinpath(*name.split("."))
             todo += [p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()]
     return {p.relative_to(root).as_posix() for p in seen if p.stat().st_size}
 
 
-def _imported(tree: ast.AST) -> list[str]:
-    names = []
-    for node in ast.walk(tree):
+@cache
+def _imported(text: str) -> tuple[str, ...]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return names
+    return tuple(names)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -106,8 +107,13 @@ def test_declared_params_are_the_sections_the_script_reads(stages, monkeypatch):
         assert scale == {s for s in asked if has_auto(s)}, f"{name}: conf/scale keys"
 
 
+@cache
+def loaded(name: str) -> dict:
+    return YAML(typ="safe", pure=True).load((ROOT / name).read_text())
+
+
 def has_auto(section: str) -> bool:
-    value = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
+    value = loaded("params.yaml")
     for key in section.split("."):
         value = value[key]
     return "auto" in leaves(value).values()
@@ -120,7 +126,7 @@ def leaves(value, prefix="") -> dict:
 
 
 def test_every_key_in_params_yaml_is_read_by_some_stage(stages):
-    keys = leaves(YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text()))
+    keys = leaves(loaded("params.yaml"))
     ours = [d for stage in stages.values() for d in stage.params if d.def_path.endswith("params.yaml")]
     declared = {key for d in ours for key in d.params}
     templated = {"data", "scale", "recipe"}  # they choose files and folders in dvc.yaml itself
@@ -134,9 +140,8 @@ def test_every_key_in_params_yaml_is_read_by_some_stage(stages):
 
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "gpu", "paper"])
 def test_every_scale_fills_every_auto_and_nothing_else(scale):
-    yaml = YAML(typ="safe", pure=True)
-    auto = {k for k, v in leaves(yaml.load((ROOT / "params.yaml").read_text())).items() if v == "auto"}
-    given = set(leaves(yaml.load((ROOT / "conf" / "scale" / f"{scale}.yaml").read_text())))
+    auto = {k for k, v in leaves(loaded("params.yaml")).items() if v == "auto"}
+    given = set(leaves(loaded(f"conf/scale/{scale}.yaml")))
     assert given == auto
 
 
@@ -162,7 +167,7 @@ def test_calibration_reads_validation_predictions_only(stages):
 
 
 def test_every_method_belongs_to_one_system_that_scores_it():
-    graph = YAML(typ="safe", pure=True).load((ROOT / "conf" / "graph.yaml").read_text())
+    graph = loaded("conf/graph.yaml")
     scored = [(system, key) for system, keys in graph["systems"].items() for key in keys.split()]
     rows = {**graph["methods"], **graph["together"]}
     assert sorted(scored) == sorted((method["system"], key) for key, method in rows.items())
