@@ -215,7 +215,7 @@ def test_what_was_saved_predicts_as_before(tables, tmp_path, scaling, variant):
 
 
 def test_slices_of_another_size_are_refused(tables, tmp_path):
-    folder = saved(training_of(tables), tmp_path / "single")
+    folder = saved(training_of(tables), tmp_path / "regression" / "single")
     with pytest.raises(UserError, match="trained on slices of 32 px, found slices of 64 px"):
         vejp.load(folder, "raw", 64, CPU)
     with pytest.raises(UserError, match="weights of 'vejp', expected 'regression'"):
@@ -241,9 +241,10 @@ def test_regression_learns_the_healthy_image_from_its_partner(tables):
 def test_regression_comes_back_as_it_was(tables, tmp_path):
     training = regression.Training(PLAIN, "volume", SIZE, tables["single"], "single")
     nn.init.normal_(training.nets["net"].head.weight, std=0.1)
-    loaded = regression.load(saved(training, tmp_path / "single"), "raw", SIZE, CPU)
+    folder = saved(training, tmp_path / "regression" / "single")
+    loaded = regression.load(folder, "raw", SIZE, CPU)
     y = torch.rand(2, 1, SIZE, SIZE)
     assert torch.allclose(loaded.restore(y), training.nets["net"](y), atol=1e-5)
     assert (loaded.loader, loaded.variant) == ("volume", "single")
     with pytest.raises(UserError, match="trained on slices of 32 px, found slices of 64 px"):
-        regression.load(tmp_path / "single", "raw", 64, CPU)
+        regression.load(folder, "raw", 64, CPU)

@@ -57,6 +57,13 @@ def load(folder: str | Path, which: Which, method: str | None = None) -> tuple[d
     return meta, states
 
 
+def check_size(folder: Path, trained: int, found: int) -> None:
+    """UserError unless the slices have the size, in pixels, that the model in `folder` was trained on."""
+    if trained != found:
+        sizes = f"trained on slices of {trained} px, found slices of {found} px"
+        raise UserError(f"{folder / 'model.json'}: {sizes}; train again (`dvc repro`) or prepare the slices at that size")
+
+
 def put(net: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> nn.Module:
     """`net` with the weights `state`. UserError, naming `source` and the first difference, if they do not fit."""
     own = net.state_dict()

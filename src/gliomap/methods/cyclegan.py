@@ -226,9 +226,7 @@ def load(folder: Path, direction: Direction, which: Which, image_size: int, devi
     """
     meta, states = weights.load(folder, which, method=Training.name)
     arguments = meta["networks"]
-    if arguments["image_size"] != image_size:
-        found = f"trained on slices of {arguments['image_size']} px, found slices of {image_size} px"
-        raise UserError(f"{folder / 'model.json'}: {found}; train again (`dvc repro`) or prepare the slices at that size")
+    weights.check_size(folder, arguments["image_size"], image_size)
     net = ResnetGenerator(arguments["channels"], GeneratorShape(**arguments["net"]))
     return for_inference(weights.put(net, states[direction], folder / f"{which}.safetensors"), device)
 

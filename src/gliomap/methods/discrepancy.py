@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gliomap.base import run
-from gliomap.base.errors import UserError
 from gliomap.base.files import replacing, write_csv, write_json
 from gliomap.data.slices import Slices
 from gliomap.engine import weights
@@ -99,9 +98,7 @@ def load(folder: Path, slices: Slices, device: torch.device) -> tuple[Modules, M
 def _ensemble(folder: Path, image_size: int, device: torch.device) -> tuple[list[nn.Module], list[nn.Module]]:
     meta, states = weights.load(folder, "raw", method=NAME)
     config = EnsembleConfig.of(meta["networks"])
-    if config.net.image_size != image_size:
-        found = f"trained on slices of {config.net.image_size} px, found slices of {image_size} px"
-        raise UserError(f"{folder / 'model.json'}: {found}; train again (`dvc repro`) or prepare the slices at that size")
+    weights.check_size(folder, config.net.image_size, image_size)
     trained, untrained = build(config), build(config)
     for name, net in trained.items():
         weights.put(net, states[name], folder / "raw.safetensors")

@@ -115,9 +115,7 @@ def load(plan: Plan, own: Restore, models: Path, image_size: int, device: torch.
     folder, which = models / Training.name / plan.key, "raw" if plan.kind in ("ae", "vae") else own.weights
     meta, states = weights.load(folder, which, method=Training.name)
     arguments = meta["networks"]
-    if arguments["net"]["image_size"] != image_size:
-        found = f"trained on slices of {arguments['net']['image_size']} px, found slices of {image_size} px"
-        raise UserError(f"{folder / 'model.json'}: {found}; train again (`dvc repro`) or prepare the slices at that size")
+    weights.check_size(folder, arguments["net"]["image_size"], image_size)
     net = weights.put(BUILDERS[plan.kind](arguments["net"]), states["net"], folder / f"{which}.safetensors")
     return arguments, for_inference(net, device)
 

@@ -253,7 +253,5 @@ def _stored(folder: Path, image_size: int) -> tuple[BaurConfig, dict[str, dict[s
     """
     meta, states = weights.load(folder, WHICH, method=folder.parent.name)
     config = of(meta["networks"]["net"])
-    if config.image_size != image_size:
-        found = f"trained on slices of {config.image_size} px, found slices of {image_size} px"
-        raise UserError(f"{folder / 'model.json'}: {found}; train again (`dvc repro`) or prepare the slices at that size")
+    weights.check_size(folder, config.image_size, image_size)
     return config, states, folder / f"{WHICH}.safetensors"

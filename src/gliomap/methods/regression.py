@@ -17,13 +17,12 @@ from torch.optim import Optimizer
 
 from gliomap.data.pairs import PairTable
 from gliomap.diffusion.noise import Noise
-from gliomap.engine import weights
 from gliomap.engine.contract import Batch, Train, adamw
-from gliomap.engine.device import for_inference
 from gliomap.engine.weights import Which
+from gliomap.methods.translator import load as load_net
 from gliomap.methods.variants import Variant, channels
-from gliomap.methods.vejp import Pairs, Resolved, check_size
-from gliomap.nets.unet import UNet, UNetConfig, UNetShape
+from gliomap.methods.vejp import Pairs, Resolved
+from gliomap.nets.unet import UNet, UNetShape
 
 
 class Training:
@@ -51,12 +50,11 @@ class Training:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A trained model; see `restore`. meta: its model.json."""
+    """A trained model; see `restore`."""
 
     net: nn.Module
     loader: Resolved
     variant: Variant
-    meta: dict[str, Any]
 
     def restore(self, y: Tensor) -> Tensor:
         """float32 (B, C, H, W): the healthy image of y (B, C, H, W), in [0, 1] as the loader gives it; one evaluation."""
@@ -68,9 +66,5 @@ def load(folder: Path, which: Which, image_size: int, device: torch.device) -> L
 
     Raises UserError if a file is missing or damaged, or if it was trained on slices of another size.
     """
-    meta, states = weights.load(folder, which, method=Training.name)
-    own = meta["networks"]
-    config = UNetConfig.of(own["net"])
-    check_size(folder, config.image_size, image_size)
-    net = for_inference(weights.put(UNet(config), states["net"], folder / f"{which}.safetensors"), device)
-    return Loaded(net, own["loader"], own["variant"], meta)
+    own, net = load_net(folder, "net", which, image_size, device)
+    return Loaded(net, own["loader"], own["variant"])

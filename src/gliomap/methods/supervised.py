@@ -116,9 +116,7 @@ def scorer(p: dict[str, Any], models: Path, slices: Slices, device: torch.device
     folder = models / "supervised" / pair
     meta, states = weights.load(folder, which, method=Training.name)
     own, size = meta["networks"], slices.images.shape[-1]
-    if own["image_size"] != size:
-        found = f"trained on slices of {own['image_size']} px, found slices of {size} px"
-        raise UserError(f"{folder / 'model.json'}: {found}; train again (`dvc repro`) or prepare the slices at that size")
+    weights.check_size(folder, own["image_size"], size)
     net = build(own["net"], SHAPES[own["net"]](**own["shape"]), own["features"], size)
     weights.put(net, states["net"], folder / f"{which}.safetensors")
     features = Features.open(models / "discrepancy", slices, own["features"], own["feature_scale"], meta["seed"])

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gliomap.base.errors import UserError
 from gliomap.diffusion.noise import Noise
 from gliomap.engine import weights
 from gliomap.engine.contract import Batch, Train, adamw
@@ -59,9 +58,7 @@ def load(
     meta, states = weights.load(folder, which, method=folder.parent.name)
     arguments = meta["networks"]
     config = UNetConfig.of(arguments[name])
-    if config.image_size != image_size:
-        found = f"trained on slices of {config.image_size} px, found slices of {image_size} px"
-        raise UserError(f"{folder / 'model.json'}: {found}; train again (`dvc repro`) or prepare the slices at that size")
+    weights.check_size(folder, config.image_size, image_size)
     return arguments, for_inference(weights.put(build(config), states[name], folder / f"{which}.safetensors"), device)
 
 

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gliomap.base.errors import UserError
 from gliomap.base.params import number
 from gliomap.data.pairs import LEVELS, PairTable
 from gliomap.diffusion.denoiser import Denoiser
@@ -164,14 +163,13 @@ def configure(shape: NcsnShape, variant: Variant, image_size: int) -> NcsnConfig
 class Loaded:
     """A trained model. `denoiser.bind(image=y)` is a Denoise for the samplers, at times 0 .. 1 of `denoiser.schedule`.
 
-    y: float32 (B, C, H, W) in [0, 1], as `as_loaded(images, loader)` gives it. meta: its model.json.
+    y: float32 (B, C, H, W) in [0, 1], as `as_loaded(images, loader)` gives it.
     """
 
     denoiser: Denoiser
     loader: Resolved
     variant: Variant
     sigma_max: float
-    meta: dict[str, Any]
 
 
 def load(folder: Path, which: Which, image_size: int, device: torch.device) -> Loaded:
@@ -182,14 +180,7 @@ def load(folder: Path, which: Which, image_size: int, device: torch.device) -> L
     meta, states = weights.load(folder, which, method=Training.name)
     own = meta["networks"]
     config = NcsnConfig.of(own["net"])
-    check_size(folder, config.image_size, image_size)
+    weights.check_size(folder, config.image_size, image_size)
     net = for_inference(weights.put(NCSNpp(config), states["net"], folder / f"{which}.safetensors"), device)
     levels = Levels(**own["levels"])
-    return Loaded(denoiser_of(net, levels, own["scaling"]), own["loader"], own["variant"], levels.sigma_max, meta)
-
-
-def check_size(folder: Path, trained: int, found: int) -> None:
-    """UserError unless the slices have the size, in pixels, that the model in `folder` was trained on."""
-    if trained != found:
-        sizes = f"trained on slices of {trained} px, found slices of {found} px"
-        raise UserError(f"{folder / 'model.json'}: {sizes}; train again (`dvc repro`) or prepare the slices at that size")
+    return Loaded(denoiser_of(net, levels, own["scaling"]), own["loader"], own["variant"], levels.sigma_max)
