@@ -19,11 +19,11 @@ from gliomap.methods.reconstruction import (
     Inversion,
     ReconstructionScorer,
     Vae,
-    against,
     divergence,
     fed,
     penalty,
 )
+from gliomap.methods.variants import against
 from gliomap.nets.baur import BaurShape, configure
 
 SIZE, CPU = 16, torch.device("cpu")

@@ -26,9 +26,8 @@ from gliomap.engine.scorer import Scores
 from gliomap.engine.weights import Which
 from gliomap.methods import cfg
 from gliomap.methods.cfg import HEALTHY
-from gliomap.methods.reconstruction import against
 from gliomap.methods.restoration import Nets, Point, Restoration, Walk, ddim_clf, levels, load_guided
-from gliomap.methods.variants import MODALITIES, to_unit
+from gliomap.methods.variants import MODALITIES, against, to_unit
 
 Pair = Literal["clf/all", "clf/flair", "free/all"]  # guidance / modalities that the networks were trained on
 RANGES = (-1.0, 0.0)  # background of slices whose images are in [-1, 1], in [0, 1]
@@ -111,7 +110,7 @@ class DpmScorer:
         self.times = levels(nets.denoiser.schedule, level, own.steps_per_1000)
 
     def score(self, batch: Batch, noise: Noise) -> Scores:
-        """Scores as those of `reconstruction.against`. The networks have their own order of channels."""
+        """Scores as those of `against`. The networks have their own order of channels."""
         x = batch.images[:, self.order]
         walk = Walk(x, batch.rows, noise, self.times, self.nets.denoiser.schedule, self.nets.field)
         restored = self.way(walk, self.nets, self.own)[:, torch.tensor(self.order).argsort()]

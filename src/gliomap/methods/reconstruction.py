@@ -26,7 +26,7 @@ from gliomap.engine import weights
 from gliomap.engine.contract import Batch, Train, adamw
 from gliomap.engine.device import for_inference
 from gliomap.engine.scorer import Scores
-from gliomap.methods.variants import MODALITIES, to_unit
+from gliomap.methods.variants import MODALITIES, against, to_unit
 from gliomap.nets.baur import BaurConfig, BaurShape, Critic, Decoder, Encoder, VariationalAutoencoder, configure, of
 
 VAE_BETAS, GAN_BETAS = (0.5, 0.999), (0.5, 0.9)  # of Adam, as Baur et al. set them
@@ -225,18 +225,6 @@ class ReconstructionScorer:
         y = to_unit(batch.images, self.background)
         restored = self.net(y.contiguous(memory_format=torch.channels_last)).float()
         return against(y, restored, batch.brain, torch.ones(len(y), dtype=torch.int64))
-
-
-def against(y: Tensor, restored: Tensor, brain: Tensor, evaluations: Tensor) -> Scores:
-    """Scores of slices y and their restorations, both (B, M, H, W) in units of [0, 1] images.
-
-    extra: `restored`, limited to [0, 1], and `residual` = |y - restored| over the whole image; float16 (B, M, H, W).
-    The map is the mean residual over the modalities, inside the brain (B, H, W).
-    """
-    restored = restored.clamp(0, 1)
-    residual = (y - restored).abs()
-    extra = {"residual": residual.half(), "restored": restored.half()}
-    return Scores(residual.mean(1) * brain, evaluations, extra=extra)
 
 
 def scorer(p: dict[str, Any], models: Path, slices: Slices, device: torch.device, pair: str) -> ReconstructionScorer:

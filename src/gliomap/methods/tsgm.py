@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -26,7 +26,7 @@ from gliomap.engine.contract import Batch
 from gliomap.engine.scorer import Scores
 from gliomap.engine.weights import Which
 from gliomap.methods import cyclegan, regression
-from gliomap.methods.variants import Variant, join, minmax, modalities_of, split, to_unit
+from gliomap.methods.variants import Variant, against, join, minmax, modalities_of, split, to_unit
 from gliomap.methods.vejp import Resolved, as_loaded
 from gliomap.methods.vejp import load as load_vejp
 
@@ -240,20 +240,17 @@ class TsgmScorer:
         self.samples, self.images = samples, images
 
     def score(self, batch: Batch, noise: Noise) -> Scores:
-        """Scores with `residual` |y - x| and `restored` x, both float16 (B, M, H, W) over the whole image in [0, 1].
+        """Scores with what `against` adds; stage `weigh` makes the paper's own map.
 
-        The map is the mean of the modalities' residuals, inside the brain (stage `weigh` makes the paper's own map).
         With K > 1 also `sd`, the samples' standard deviation (divided by K).
         """
         y, found, calls = self.sampled(batch, noise)
         restored = found.mean(0)
-        residual = (y - restored).abs()
-        extra = {"residual": residual.half(), "restored": restored.half()}
+        scores = against(y, restored, batch.brain, torch.full((len(y),), calls, dtype=torch.int64))
         if self.samples > 1:
-            extra["sd"] = found.std(0, correction=0).half()
+            scores.extra["sd"] = found.std(0, correction=0).half()
         shown = self.modalities.index("flair") if "flair" in self.modalities else 0
-        evaluations = torch.full((len(y),), calls, dtype=torch.int64)
-        return Scores(residual.mean(1) * batch.brain, evaluations, restored[:, shown], extra=extra)
+        return replace(scores, reconstruction=restored[:, shown])
 
     def sampled(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor, int]:
         """(y (B, M, H, W), restorations (K, B, M, H, W), network evaluations a slice)."""

@@ -1,4 +1,4 @@
-"""The input configurations of TSGM (TSGM spec 1.4) and the scales between a recipe's slices and its networks.
+"""The input configurations of TSGM (TSGM spec 1.4), the scales of its networks' images, and what a restoration changed.
 
 `single` is the paper's main one: every (slice, modality) pair is an image of its own, and one network sees all of them
 without being told the modality. `flair` and `t2` see that modality alone, `multi` the four as the channels of one image.
@@ -14,6 +14,7 @@ from torch import Tensor
 from gliomap.base.errors import UserError
 from gliomap.data.case import MODALITIES
 from gliomap.diffusion.noise import Noise
+from gliomap.engine.scorer import Scores
 
 Variant = Literal["single", "flair", "t2", "multi"]
 
@@ -69,3 +70,15 @@ def drawn(x: Tensor, noise: Noise, rows: Tensor, step: int, name: str) -> Tensor
     """(B, 1, H, W): one modality of each slice of x (B, M, H, W), drawn by noise under `name`, for training `single`."""
     chosen = noise.integers(name, rows, step, 0, x.shape[1]).to(x.device)
     return x[torch.arange(len(x), device=x.device), chosen][:, None]
+
+
+def against(y: Tensor, restored: Tensor, brain: Tensor, evaluations: Tensor) -> Scores:
+    """Scores of slices y and their restorations, both (B, M, H, W) in units of [0, 1] images.
+
+    extra: `restored`, limited to [0, 1], and `residual` = |y - restored| over the whole image; float16 (B, M, H, W).
+    The map is the mean residual over the modalities, inside the brain (B, H, W).
+    """
+    restored = restored.clamp(0, 1)
+    residual = (y - restored).abs()
+    extra = {"residual": residual.half(), "restored": restored.half()}
+    return Scores(residual.mean(1) * brain, evaluations, extra=extra)
