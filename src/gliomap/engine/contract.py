@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -74,3 +75,15 @@ class Method(Protocol):
 def adamw(parameters: Iterable[nn.Parameter], train: Train, betas: tuple[float, float] = (0.9, 0.999)) -> AdamW:
     """AdamW with the rate and weight decay of `train`."""
     return AdamW(parameters, lr=train.lr, betas=betas, weight_decay=train.weight_decay)
+
+
+@contextmanager
+def frozen(*nets: nn.Module) -> Iterator[None]:
+    """What is computed in here gives no gradient to the parameters of `nets`, but passes it on to their input."""
+    for net in nets:
+        net.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for net in nets:
+            net.requires_grad_(True)

@@ -22,7 +22,7 @@ from gliomap.base.params import number
 from gliomap.data.slices import Slices
 from gliomap.diffusion.noise import Noise
 from gliomap.engine import weights
-from gliomap.engine.contract import Batch, Train, adamw
+from gliomap.engine.contract import Batch, Train, adamw, frozen
 from gliomap.engine.device import for_inference
 from gliomap.engine.weights import Which
 from gliomap.methods.variants import Variant, channels, drawn, join, modalities_of, split, to_unit
@@ -125,12 +125,11 @@ class Training:
         return {name: adamw(chain(*(net.parameters() for net in nets)), train, BETAS) for name, nets in found.items()}
 
     def losses(self, batch: Batch, noise: Noise) -> Iterator[tuple[str, Tensor]]:
-        """Two pairs: of the generators, while the judges are frozen, and of the judges."""
+        """Two pairs: of the generators, through frozen judges, and of the judges."""
         real = {"healthy": self.partners(batch, noise), "tumour": self.seen(batch.images, batch, noise, "tumour")}
-        self._freeze_judges(True)
-        fake, loss = self._generated(real)
+        with frozen(*(self.nets[f"judge_{domain}"] for domain in DOMAINS)):
+            fake, loss = self._generated(real)
         yield "generators", loss
-        self._freeze_judges(False)
         shown = {domain: self._pooled(fake[domain].detach(), domain, batch, noise) for domain in DOMAINS}
         yield "judges", sum(self._judged(real[domain], shown[domain], domain) for domain in DOMAINS)
 
@@ -193,10 +192,6 @@ class Training:
         swap = noise.uniform(f"{name}/swap", batch.rows, batch.step, ()) > 0.5
         place = noise.integers(f"{name}/place", batch.rows, batch.step, 0, size)
         return self.nets[f"pool_{domain}"].exchange(fake, swap, place)
-
-    def _freeze_judges(self, frozen: bool) -> None:
-        for domain in DOMAINS:
-            self.nets[f"judge_{domain}"].requires_grad_(not frozen)
 
 
 def augmented(x: Tensor, own: Sampling, batch: Batch, noise: Noise, name: str) -> Tensor:

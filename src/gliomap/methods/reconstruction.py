@@ -8,7 +8,6 @@ x -> restored x, and an entry in `LOADERS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from gliomap.base.params import number
 from gliomap.data.slices import Slices
 from gliomap.diffusion.noise import Noise
 from gliomap.engine import weights
-from gliomap.engine.contract import Batch, Train, adamw
+from gliomap.engine.contract import Batch, Train, adamw, frozen
 from gliomap.engine.device import for_inference
 from gliomap.engine.scorer import Scores
 from gliomap.methods.variants import MODALITIES, against, to_unit
@@ -175,16 +174,6 @@ class Inverse(Encoder):
     def forward(self, x: Tensor) -> Tensor:
         """The vectors of the images."""
         return super().forward(x)[:, 0].tanh()
-
-
-@contextmanager
-def frozen(net: nn.Module) -> Iterator[None]:
-    """What is computed in here gives no gradient to the parameters of `net`, but passes it on to its input."""
-    net.requires_grad_(False)
-    try:
-        yield
-    finally:
-        net.requires_grad_(True)
 
 
 def load_gan(folder: Path, image_size: int, device: torch.device) -> tuple[BaurConfig, dict[str, nn.Module]]:
