@@ -1,6 +1,5 @@
 """Thresholds of a system's methods: `python stages/calibrate.py mmccd mmccd cyclic_unet --store mmccd`."""
 
-import argparse
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,9 @@ from gliomap.scoring.thresholds import Calibrate
 
 def main(argv: list[str]) -> None:
     """models/thresholds/<system>/<method>.json, from validation maps and validation masks and nothing else."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("system")
     parser.add_argument("methods", nargs="+")
-    parser.add_argument("--store", required=True)
     args = parser.parse_args(argv)
     places = [Place(args.system, method) for method in args.methods]
     with run.stage({"postprocess": Postprocess, "calibrate": Calibrate}) as p:

@@ -1,6 +1,5 @@
 """AnoFPDM without pixel labels: `python stages/calibrate_labels.py anofpdm_ddpm anofpdm_ddim --store anofpdm`."""
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,8 @@ from gliomap.scoring.decisions import Labels
 
 def main(argv: list[str]) -> None:
     """Write models/decisions/<method>.json from the validation predictions and slice labels. Opens no mask."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("methods", nargs="+", help="rows whose forward process is calibrated")
-    parser.add_argument("--store", required=True)
     args = parser.parse_args(argv)
     with run.stage({"calibrate_labels": Labels, "anofpdm.quantile_high": float, "anofpdm.quantile_low": float}) as p:
         slices = Slices.open(Path("data/slices") / args.store)

@@ -1,6 +1,5 @@
 """Discrepancy maps of all slices from the two ensembles of autoencoders: `python stages/discrepancy.py --store ddmd`."""
 
-import argparse
 import time
 from pathlib import Path
 
@@ -13,9 +12,7 @@ from gliomap.methods import discrepancy
 
 def main(argv: list[str]) -> None:
     """models/discrepancy/ and metrics/cost/discrepancy.json. Reads no mask and no label."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
-    arguments = parser.parse_args(argv)
+    arguments = run.parser(__doc__).parse_args(argv)
     with run.stage({}):
         slices = Slices.open(Path("data/slices") / arguments.store)
         where = device.launch("32-true", 1).device  # the maps are small differences: bf16 would round them away

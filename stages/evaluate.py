@@ -1,6 +1,5 @@
 """Score a system's methods on the test patients: `python stages/evaluate.py mmccd mmccd cyclic_unet --store mmccd`."""
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,9 @@ from gliomap.scoring.summary import Evaluate
 
 def main(argv: list[str]) -> None:
     """scores/<system>/<method>.csv, scores/<system>/pr/<method>.csv and metrics/<system>/<method>.json of each method."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("system")
     parser.add_argument("methods", nargs="+")
-    parser.add_argument("--store", required=True)
     args = parser.parse_args(argv)
     places = [Place(args.system, method) for method in args.methods]
     with run.stage({"data_seed": int, "postprocess": Postprocess, "evaluate": Evaluate}) as p:

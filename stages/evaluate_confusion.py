@@ -1,6 +1,5 @@
 """Score masks as the DDMD paper does: `python stages/evaluate_confusion.py ddmd_light unet --system ddmd --store ddmd`."""
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,9 @@ UNTOUCHED = Postprocess(erode_mm=0.0, median_px=0, component_px=0)  # masks coun
 
 def main(argv: list[str]) -> None:
     """scores/confusion/<row>.csv and metrics/confusion/<row>.json, from the own masks in the rows' test predictions."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("rows", nargs="+")
     parser.add_argument("--system", required=True)
-    parser.add_argument("--store", required=True)
     args = parser.parse_args(argv)
     with run.stage({"data_seed": int, "confusion": Confusion, "evaluate": Evaluate}) as p:
         slices = Slices.open(Path("data/slices") / args.store)

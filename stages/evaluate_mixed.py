@@ -1,6 +1,5 @@
 """Score AnoFPDM's table as its paper does: `python stages/evaluate_mixed.py anofpdm_ddim ddib --store anofpdm`."""
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,8 @@ from gliomap.scoring.summary import Evaluate
 
 def main(argv: list[str]) -> None:
     """scores/mixed/<row>.csv and metrics/mixed/<row>.json, from each row's test predictions and its decisions."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("rows", nargs="+")
-    parser.add_argument("--store", required=True)
     args = parser.parse_args(argv)
     with run.stage({"data_seed": int, "mixed": Mixed, "evaluate": Evaluate}) as p:
         slices = Slices.open(Path("data/slices") / args.store)

@@ -1,6 +1,5 @@
 """Score maps as the TSGM paper does: `python stages/evaluate_otsu.py tsgm vae --store tsgm --external icts inhouse`."""
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,8 @@ SECTIONS = {
 
 def main(argv: list[str]) -> None:
     """scores/otsu/<population>/<row>.csv and metrics/otsu/<population>/<row>.json: test slices and external cohorts."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("rows", nargs="+")
-    parser.add_argument("--store", required=True)
     parser.add_argument("--external", nargs="*", default=[], help="cohorts under data/external/")
     args = parser.parse_args(argv)
     with run.stage(SECTIONS) as p:

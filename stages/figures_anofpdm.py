@@ -1,6 +1,5 @@
 """The figures of the AnoFPDM paper from its predictions: `python stages/figures_anofpdm.py --store anofpdm`."""
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +37,7 @@ SECTIONS = {"data": str, "scale": str, "data_seed": int, "mixed": Mixed, "evalua
 
 def main(argv: list[str]) -> None:
     """plots/anofpdm/{steps,guidance,errors_healthy,errors_unhealthy,divergence}.csv and {curves,strip,masks}.png."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", required=True)
-    args = parser.parse_args(argv)
+    args = run.parser(__doc__).parse_args(argv)
     with run.stage(SECTIONS) as p:
         recipe = Slices.open(Path("data/slices") / args.store).recipe
         where = f"data {p['data']}, recipe {recipe}, scale {p['scale']}"

@@ -1,6 +1,5 @@
 """The figures of the DDMD paper, from its predictions and discrepancies: `python stages/figures_ddmd.py --store ddmd`."""
 
-import argparse
 from pathlib import Path
 
 from gliomap.base import run
@@ -18,9 +17,7 @@ SECTIONS = {"data": str, "scale": str, "data_seed": int, "separation": Separatio
 
 def main(argv: list[str]) -> None:
     """plots/ddmd/{masks,separation}.csv and {masks,separation,sampling}.png."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", required=True)
-    args = parser.parse_args(argv)
+    args = run.parser(__doc__).parse_args(argv)
     with run.stage(SECTIONS) as p:
         recipe = Slices.open(Path("data/slices") / args.store).recipe
         where = f"data {p['data']}, recipe {recipe}, scale {p['scale']}"

@@ -1,6 +1,5 @@
 """The figures of the MMCCD paper, and what its stripes and steps buy: `python stages/figures_mmccd.py --store mmccd`."""
 
-import argparse
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -32,9 +31,7 @@ CURVE = (
 
 def main(argv: list[str]) -> None:
     """plots/mmccd/tradeoff.{csv,png}, methods.png (Fig. 3) and failures.png (Fig. 4)."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", required=True)
-    args = parser.parse_args(argv)
+    args = run.parser(__doc__).parse_args(argv)
     with run.stage(SECTIONS) as p:
         slices, post = Slices.open(Path("data/slices") / args.store), p["postprocess"]
         recipe = Slices.open(Path("data/slices") / args.store).recipe

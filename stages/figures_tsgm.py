@@ -1,6 +1,5 @@
 """The figures of the TSGM paper: `python stages/figures_tsgm.py --store tsgm --external icts inhouse`."""
 
-import argparse
 from pathlib import Path
 
 from gliomap.base import run
@@ -23,8 +22,7 @@ SECTIONS = {
 
 def main(argv: list[str]) -> None:
     """plots/tsgm/{scores,differences,weights,snr,levels}.csv and a PNG for each of tsgm_album.CAPTIONS."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", required=True)
+    parser = run.parser(__doc__)
     parser.add_argument("--external", nargs="*", default=[], help="cohorts under data/external/")
     args = parser.parse_args(argv)
     with run.stage(SECTIONS) as p:

@@ -1,6 +1,5 @@
 """Score validation and test slices: `python stages/infer.py mmccd mmccd=flair-t2 --module mmccd --store mmccd`."""
 
-import argparse
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +19,10 @@ from gliomap.engine.scorer import Scorer
 
 def main(argv: list[str]) -> None:
     """predictions/<system>/{val,test}/<method>.npz and metrics/cost/infer-<method>.json. Reads no mask and no label."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("system", help="key under `systems` in conf/graph.yaml")
     parser.add_argument("methods", nargs="+", help="<method>=<pair>: its key, and what it works on, such as mmccd=flair-t2")
     parser.add_argument("--module", required=True, help="file name under src/gliomap/methods/, without .py")
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     module = importlib.import_module(f"gliomap.methods.{arguments.module}")
     with run.stage({"seed": int, "infer": Infer, **module.SECTIONS}) as p:

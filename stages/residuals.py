@@ -1,6 +1,5 @@
 """What restorations change: `python stages/residuals.py tsgm tsgm=tsgm/tsgm/single --external icts --store mmccd`."""
 
-import argparse
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -47,11 +46,10 @@ def main(argv: list[str]) -> None:
 
     The populations are val, test and the external cohorts. Times and evaluations are those of val and test.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("group", help="folder name under predictions/residuals/")
     parser.add_argument("rows", nargs="+", help="<row>=<module>/<pair>: its key, file under src/gliomap/methods/, networks")
     parser.add_argument("--external", nargs="*", default=[], help="cohorts: folder names under data/external/")
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     parser.add_argument("--networks", nargs="*", default=[], metavar="<row>=<folder>", help="networks not in models/")
     arguments = parser.parse_args(argv)
     rows = [Row.parse(word, arguments.networks) for word in arguments.rows]

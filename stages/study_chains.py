@@ -1,6 +1,5 @@
 """One chain of every variant, on its way from noise to a mask: `python stages/study_chains.py --store ddmd`."""
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +26,7 @@ def main(argv: list[str]) -> None:
     levels of T that are passed; x (V, S + 1, H, W) float16, the state x_t there (no estimate of the mask), in units of a
     mask of 0..1. All variants start from the same noise.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
-    arguments = parser.parse_args(argv)
+    arguments = run.parser(__doc__).parse_args(argv)
     with run.stage({"seed": int, "infer": Infer, **SECTIONS}) as p:
         slices = Slices.open(Path("data/slices") / arguments.store)
         setting = Setting(slices, Noise(p["seed"]), p["infer"], device.launch(p["infer"].precision, 1))

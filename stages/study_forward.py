@@ -1,6 +1,5 @@
 """Every step of the forward process for a few validation slices: `python stages/study_forward.py ddim --store anofpdm`."""
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +21,8 @@ def main(argv: list[str]) -> None:
     rows (s,), steps (K,); stack_h, stack_ref (s, K, H, W) float16, errors of each step, mean over the modalities; x_h,
     x_ref (s, K, H, W) float16, its predictions of FLAIR; end (s, 2), the end steps of FLAIR and T2 as levels.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("style", choices=("ddpm", "ddim"))
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     with run.stage({"seed": int, "infer": Infer, **SECTIONS}) as p:
         own: Anofpdm = p["anofpdm"]

@@ -1,6 +1,5 @@
 """MMCCD's maps by number of stripes and of steps: `python stages/study_mmccd.py flair-t2 --store mmccd`."""
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,9 +25,8 @@ def main(argv: list[str]) -> None:
     rows (S,); stride, steps (K,), each pair of the two once, steps slowest; evaluations (K, S) int64; map (K, S, H, W)
     float16. All settings start from the same noise; the other switches are those of section mmccd.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("pair", help="modalities x-y, such as flair-t2")
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     with run.stage({"seed": int, "infer": Infer, **SECTIONS, "tradeoff": Tradeoff}) as p:
         slices, own, study = Slices.open(Path("data/slices") / arguments.store), p["mmccd"], p["tradeoff"]

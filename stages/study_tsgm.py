@@ -1,6 +1,5 @@
 """What the paper's sampler makes of its two numbers, and of chance: `python stages/study_tsgm.py --store tsgm`."""
 
-import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,9 +38,7 @@ def main(argv: list[str]) -> None:
     (K, S, 4, H, W); levels (L,), levels_residual, levels_restored (L, S, 4, H, W); runs_restored (3, S, 4, H, W), by the
     sampler of tsgm.sampling. The sweeps are of the paper's sampler from pure noise, all from the same noise.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
-    arguments = parser.parse_args(argv)
+    arguments = run.parser(__doc__).parse_args(argv)
     with run.stage({"seed": int, "infer": Infer, **SECTIONS, "tsgm.study": Study}) as p:
         slices = Slices.open(Path("data/slices") / arguments.store)
         setting = Setting(slices, Noise(p["seed"]), p["infer"], device.launch(p["infer"].precision, 1))

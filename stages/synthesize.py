@@ -1,6 +1,5 @@
 """Paint synthetic tumours into the healthy slices: `python stages/synthesize.py single flair t2 multi --store tsgm`."""
 
-import argparse
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, get_args
@@ -29,9 +28,8 @@ HEADING = "Synthetic tumours: training slices without tumour, and with the one t
 
 def main(argv: list[str]) -> None:
     """models/pairs/<variant>/ and plots/tsgm/pairs.png. Reads slice labels, no masks."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("variants", nargs="+", choices=get_args(Variant))
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     with run.stage(SECTIONS) as p:
         slices = Slices.open(Path("data/slices") / arguments.store)

@@ -1,6 +1,5 @@
 """Train a network as a method's own file says: `train.py flair --module mirror --slices healthy --store mmccd`."""
 
-import argparse
 import importlib
 from pathlib import Path
 
@@ -15,11 +14,10 @@ TUMOUR = {"healthy": False, "all": None}  # as Slices.rows wants it
 
 def main(argv: list[str]) -> None:
     """models/<module>/<pair>/ and metrics/cost/train-<module>-<pair>.json. Reads slice labels, no masks."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("pair", help="what it works on, such as flair; the name of its folder")
     parser.add_argument("--module", required=True, help="file name under src/gliomap/methods/, without .py")
     parser.add_argument("--slices", required=True, choices=TUMOUR, help="which slices it learns from")
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     name, pair = arguments.module, arguments.pair
     module = importlib.import_module(f"gliomap.methods.{name}")

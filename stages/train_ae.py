@@ -1,6 +1,5 @@
 """Train an ensemble of autoencoders: `python stages/train_ae.py mixture --store ddmd`."""
 
-import argparse
 from pathlib import Path
 from typing import get_args
 
@@ -15,9 +14,8 @@ from gliomap.nets.autoencoder import AutoencoderShape, configure
 
 def main(argv: list[str]) -> None:
     """models/ae/<population>/ and metrics/cost/train-ae-<population>.json. Reads labels of train and val, and no masks."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("population", choices=get_args(Population))
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     population = arguments.population
     with run.stage({

@@ -1,6 +1,5 @@
 """Train the networks of the restoring baselines: `python stages/train_baselines.py gauss guided --store anofpdm`."""
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +45,8 @@ def main(argv: list[str]) -> None:
 
     One after the other; what was trained before and has not changed ends at once, at its last checkpoint.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("names", nargs="+", choices=SECTIONS)
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     parser.add_argument("--root", default=".", type=Path, help="folder in which models/ and metrics/ are written")
     arguments = parser.parse_args(argv)
     every = {key: kind for name in arguments.names for key, kind in SECTIONS[name].items()}

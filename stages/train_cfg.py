@@ -1,6 +1,5 @@
 """Train the classifier-free denoiser on all slices with their labels: `python stages/train_cfg.py --store anofpdm`."""
 
-import argparse
 from pathlib import Path
 
 import torch
@@ -14,8 +13,7 @@ from gliomap.methods.cfg import Cfg, Training, label_hash, slice_labels
 
 def main(argv: list[str]) -> None:
     """models/cfg/all/ and metrics/cost/train-cfg-all.json. Reads slice labels, no masks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
+    parser = run.parser(__doc__)
     parser.add_argument("--root", default=".", type=Path, help="folder in which models/ and metrics/ are written")
     arguments = parser.parse_args(argv)
     with run.stage({"seed": int, "compute": Compute, "cfg": Cfg}) as p:

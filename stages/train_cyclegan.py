@@ -1,6 +1,5 @@
 """Train CycleGANs between healthy slices and slices with tumour: `train_cyclegan.py single flair --store tsgm`."""
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -28,9 +27,8 @@ def main(argv: list[str]) -> None:
 
     One after the other; what was trained before and has not changed ends at once, at its last checkpoint.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("variants", nargs="+", choices=get_args(Variant))
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     with run.stage({"seed": int, "compute": Compute, **DESIGN, "cyclegan.train": Train, STEPS: int}) as p:
         slices = Slices.open(Path("data/slices") / arguments.store)

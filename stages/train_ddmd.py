@@ -1,6 +1,5 @@
 """Train a variant of the mask diffusion: `python stages/train_ddmd.py light --features inter --store ddmd`."""
 
-import argparse
 from pathlib import Path
 from typing import get_args
 
@@ -32,11 +31,10 @@ DESIGN = {
 
 def main(argv: list[str]) -> None:
     """models/ddmd/<key>/ and metrics/cost/train-ddmd-<key>.json. Learns from the pixel masks of the training slices."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("key", help="name of the variant: folder under models/ddmd/")
     parser.add_argument("--features", choices=get_args(Kind), default="none", help="maps of models/discrepancy")
     parser.add_argument("--cimd", action="store_true", help="with what CIMD adds")
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     scaling = {} if arguments.features == "none" else {"discrepancy.feature_scale": SCALING}
     more = scaling | ({"cimd": Cimd} if arguments.cimd else {})

@@ -1,6 +1,5 @@
 """Train MMCCD's f: x -> y on healthy slices: `python stages/train_mmccd.py flair-t2 --store mmccd`."""
 
-import argparse
 from pathlib import Path
 
 from gliomap.base import run
@@ -14,9 +13,8 @@ from gliomap.nets.unet import UNetShape
 
 def main(argv: list[str]) -> None:
     """models/mmccd/<x-y>/ and metrics/cost/train-mmccd-<x-y>.json."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("pair", help="modalities x-y: y is generated from x")
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     own = {"mmccd.follow": Follow, "mmccd.net": UNetShape, "mmccd.diffusion": Diffusion, "mmccd.train": MmccdTrain}
     with run.stage({"seed": int, "compute": Compute, **own}) as p:

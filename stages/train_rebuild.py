@@ -1,6 +1,5 @@
 """Train MMCCD's baselines on healthy slices: `python stages/train_rebuild.py dae_t2=dae/t2 --store mmccd`."""
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,8 @@ def main(argv: list[str]) -> None:
 
     One after the other; what was trained before and has not changed ends at once, at its last checkpoint.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("networks", nargs="+", help="<row>=<kind>/<modality>, kind: " + ", ".join(SECTIONS))
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     found = plans(arguments.networks)
     every = {name: kind for plan in found for name, kind in SECTIONS[plan.kind].items()}

@@ -1,6 +1,5 @@
 """Train methods that rebuild healthy slices: `python stages/train_reconstruction.py vae fanogan --store tsgm`."""
 
-import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,8 @@ def main(argv: list[str]) -> None:
 
     One after the other; what was trained before and has not changed ends at once, at its last checkpoint.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("names", nargs="+", choices=SECTIONS)
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     every = {key: kind for name in arguments.names for key, kind in SECTIONS[name].items()}
     with run.stage({"seed": int, "compute": Compute, **every}) as p:

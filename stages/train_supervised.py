@@ -1,6 +1,5 @@
 """Train segmentation networks: `train_supervised.py unet=unet/none/paper unet_x=unet/inter/fair --store ddmd`."""
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,9 +62,8 @@ def main(argv: list[str]) -> None:
 
     One after the other; what was trained before and has not changed ends at once, at its last checkpoint.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("networks", nargs="+", help="<key>=<net>/<features>/<budget>")
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     with run.stage(SECTIONS) as p:
         plans = [Plan.of(word) for word in arguments.networks]

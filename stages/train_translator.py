@@ -1,6 +1,5 @@
 """Train a plain U-Net x -> y on healthy slices: `python stages/train_translator.py flair-t2 --store mmccd`."""
 
-import argparse
 from pathlib import Path
 
 from gliomap.base import run
@@ -15,9 +14,8 @@ from gliomap.nets.unet import UNetShape
 
 def main(argv: list[str]) -> None:
     """models/translator/<x-y>/ and metrics/cost/train-translator-<x-y>.json."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("pair", help="modalities x-y, such as flair-t2")
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     sections = {"seed": int, "compute": Compute, "mmccd.net": UNetShape, "translator.train": Train}
     with run.stage(sections) as p:

@@ -1,6 +1,5 @@
 """Train VE-JP and its control: `python stages/train_vejp.py single flair t2 multi regression --store tsgm`."""
 
-import argparse
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,9 +31,8 @@ def main(argv: list[str]) -> None:
 
     One after the other; what was trained before and has not changed ends at once, at its last checkpoint.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("names", nargs="+", choices=[*get_args(Variant), "regression"])
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     with run.stage(SECTIONS) as p:
         slices = Slices.open(Path("data/slices") / arguments.store)

@@ -1,6 +1,5 @@
 """Choose a baseline's setting and threshold on the validation slices: `python stages/tune.py ddim --store anofpdm`."""
 
-import argparse
 import time
 from pathlib import Path
 
@@ -19,9 +18,8 @@ from gliomap.tuning import Grid, Tuning
 
 def main(argv: list[str]) -> None:
     """models/decisions/<key>.json and metrics/cost/tune-<key>.json. Reads masks_val.npy, and no other truth."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("key", choices=restoration.WAYS)
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     key, grid = arguments.key, f"tune.{arguments.key}"
     own = {"infer": Infer, "restoration": Restoration, "mixed": Mixed, "tune.theta": Thetas, grid: Grid}

@@ -1,6 +1,5 @@
 """AnoFPDM tuned with pixel labels, the last row of its table: `python stages/tune_labels.py --store anofpdm`."""
 
-import argparse
 from pathlib import Path
 
 from gliomap.base import run
@@ -15,9 +14,7 @@ SOURCE = decisions.SOURCE[ROW]
 
 def main(argv: list[str]) -> None:
     """Write models/decisions/anofpdm_tuned.json: one end step and one threshold for all slices, by validation masks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", required=True)
-    args = parser.parse_args(argv)
+    args = run.parser(__doc__).parse_args(argv)
     with run.stage({"mixed": Mixed, "tune_labels": Thetas}) as p:
         by_labels = decisions.load(Path("models/decisions") / f"{SOURCE}.json", args.store)
         slices = Slices.open(Path("data/slices") / args.store)

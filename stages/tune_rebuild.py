@@ -1,6 +1,5 @@
 """Choose the DDPMs' noise level on validation slices: `tune_rebuild.py ddpm_flair=ddpm/flair --store mmccd`."""
 
-import argparse
 import time
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,8 @@ LEVELS = tuple[float, ...]
 
 def main(argv: list[str]) -> None:
     """models/levels/<key>.json and metrics/cost/tune-rebuild-<key>.json. Reads masks and labels of val, no other truth."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("networks", nargs="+", help="<row>=<kind>/<modality>; all but ddpm/<modality> are passed over")
-    parser.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
     arguments = parser.parse_args(argv)
     own = {"infer": Infer, "rebuild.restore": Restore, "rebuild.noise_levels": LEVELS}
     with run.stage({"seed": int, **own, "postprocess": Postprocess, "calibrate": Calibrate}) as p:

@@ -1,7 +1,5 @@
 """Add up residuals of modalities to maps: `python stages/weigh.py tsgm vae --store tsgm --external icts inhouse`."""
 
-import argparse
-
 import numpy as np
 
 from gliomap.base import run
@@ -20,9 +18,8 @@ def main(argv: list[str]) -> None:
 
     The map is the weighted sum of the residuals inside the brain, 0 outside; `mask` is the paper's rule on it.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("rows", nargs="+")
-    parser.add_argument("--store", required=True)
     parser.add_argument("--external", nargs="*", default=[], help="cohorts under data/external/")
     args = parser.parse_args(argv)
     with run.stage({"weigh.weights": Rule, "otsu": Otsu}) as p:

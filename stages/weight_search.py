@@ -1,6 +1,5 @@
 """Search TSGM's modality weights on validation masks: `python stages/weight_search.py tsgm cyclegan --store tsgm`."""
 
-import argparse
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,9 +17,8 @@ from gliomap.scoring.weights import Best, Search, Seen
 
 def main(argv: list[str]) -> None:
     """models/weights/<row>.json and .csv, from validation residuals and validation masks and nothing else."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.parser(__doc__)
     parser.add_argument("rows", nargs="+")
-    parser.add_argument("--store", required=True)
     args = parser.parse_args(argv)
     with run.stage({"tsgm.search": Search, "otsu": Otsu}) as p:
         val = residuals.populations(args.store, ("val",), ())[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import hashlib
 import json
@@ -43,6 +44,13 @@ def main(function: Callable[[list[str]], None]) -> None:
     except BrokenPipeError:
         raise SystemExit(1) from None
     log(f"{Path(sys.argv[0]).stem} {' '.join(sys.argv[1:])}: done in {time.perf_counter() - start:.1f} s")
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """For the arguments of a stage that works on one slice store, which is told it; the stage adds its own."""
+    result = argparse.ArgumentParser(description=description)
+    result.add_argument("--store", required=True, help="which slices: folder name under data/slices/")
+    return result
 
 
 @contextmanager
