@@ -13,10 +13,8 @@ from gliomap.base.place import Place
 from gliomap.data.slices import Slices
 from gliomap.scoring import confusion, inputs, summary
 from gliomap.scoring.confusion import Confusion
-from gliomap.scoring.masks import Postprocess
+from gliomap.scoring.masks import UNTOUCHED
 from gliomap.scoring.summary import Evaluate
-
-UNTOUCHED = Postprocess(erode_mm=0.0, median_px=0, component_px=0)  # masks count as the method made them
 
 
 def main(argv: list[str]) -> None:

@@ -12,13 +12,12 @@ from gliomap.base.files import write_csv, write_json
 from gliomap.base.place import Place
 from gliomap.scoring import inputs, otsu, otsu_metrics, residuals, summary, thresholds, weight_oracle
 from gliomap.scoring.inputs import Inputs
-from gliomap.scoring.masks import Postprocess
+from gliomap.scoring.masks import UNTOUCHED, Postprocess
 from gliomap.scoring.otsu import Otsu
 from gliomap.scoring.residuals import SYSTEM, Population
 from gliomap.scoring.summary import Evaluate
 from gliomap.scoring.weights import Search
 
-UNTOUCHED = Postprocess(erode_mm=0.0, median_px=0, component_px=0)  # the paper smooths no map and erodes no brain
 SECTIONS = {
     "data_seed": int, "otsu": Otsu, "tsgm.search": Search, "postprocess": Postprocess, "evaluate": Evaluate
 }  # fmt: skip

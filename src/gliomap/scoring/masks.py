@@ -21,6 +21,9 @@ class Postprocess:
     component_px: int = number(min=0)  # components of at most this many pixels leave the mask; 0 = off
 
 
+UNTOUCHED = Postprocess(erode_mm=0.0, median_px=0, component_px=0)  # for papers that score what they have as it is
+
+
 def disk(radius_px: float) -> np.ndarray:
     """bool (2 r + 1, 2 r + 1), r = floor(radius): pixels whose centre is at most `radius_px` from the middle.
 
