@@ -174,6 +174,7 @@ def test_broken_residuals_are_one_sentence_and_leave_the_outputs(project, case):
             act("tsgm")
         assert "\n" not in str(error.value)
         assert "residuals/tsgm/val/tsgm.npz" in str(error.value)
+        assert "run the stage residuals_tsgm again" in str(error.value)
     assert before == outputs()
 
 

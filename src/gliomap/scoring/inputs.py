@@ -85,14 +85,17 @@ def _predictions(path: Path, index: pd.DataFrame, image: tuple[int, int]) -> dic
     return found
 
 
-def check_rows(path: Path, rows: np.ndarray, index: pd.DataFrame) -> None:
-    """Ascending rows of the split, from each of its cases: a method may skip slices by infer.slice_step, not a patient."""
+def check_rows(path: Path, rows: np.ndarray, index: pd.DataFrame, again: str = AGAIN) -> None:
+    """Ascending rows of the split, from each of its cases: a method may skip slices by infer.slice_step, not a patient.
+
+    again: what to do about it, for the message.
+    """
     if rows.ndim != 1 or (np.diff(rows) <= 0).any():
-        raise UserError(f"{path}: rows are not in ascending order, expected those of index.csv; {AGAIN}")
+        raise UserError(f"{path}: rows are not in ascending order, expected those of index.csv; {again}")
     alien = np.setdiff1d(rows, index["row"])
     if len(alien):
         what = f"{len(alien)} of {len(rows)} rows that are not in this split of index.csv, the first is {alien[0]}"
-        raise UserError(f"{path}: found {what}; {AGAIN}")
+        raise UserError(f"{path}: found {what}; {again}")
     absent = sorted(set(index["case"].astype(str)) - set(index["case"][index["row"].isin(rows)].astype(str)))
     if absent:
-        raise UserError(f"{path}: found no slice of {len(absent)} cases ({', '.join(absent[:3])} ...); {AGAIN}")
+        raise UserError(f"{path}: found no slice of {len(absent)} cases ({', '.join(absent[:3])} ...); {again}")

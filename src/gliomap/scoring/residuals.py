@@ -88,7 +88,7 @@ def read(path: Path, population: Population, group: str) -> Residuals:
     if missing := [name for name in ARRAYS if name not in found]:
         raise UserError(f"{path}: found no {', '.join(missing)}, expected {', '.join(ARRAYS)}; {again}")
     rows, modalities = found["rows"], tuple(map(str, found["modalities"]))
-    inputs.check_rows(path, rows, slices.index[slices.index["split"] == population.split])
+    inputs.check_rows(path, rows, slices.index[slices.index["split"] == population.split], again)
     if len(set(modalities)) < max(len(modalities), 1) or not set(modalities) <= set(slices.modalities):
         words = f"modalities {', '.join(modalities) or 'none'}, expected some of {', '.join(slices.modalities)}"
         raise UserError(f"{path}: found {words}, each once; {again}")
