@@ -80,7 +80,8 @@ def project(tmp_path, monkeypatch):
     split = ["train"] * (n // 2) + ["test"] * (n // 2)
     index = {"row": range(n), "case": patients, "patient": patients, "z": np.tile(range(80, 85), PATIENTS), "split": split}
     write_csv(store / "index.csv", pd.DataFrame(index).assign(brain_px=brain.sum((1, 2))))
-    (store / "recipe.json").write_text(json.dumps({"modalities": ["flair"], "pixel_mm": 8.0, "background": -1}))
+    about = {"recipe": "common", "modalities": ["flair"], "pixel_mm": 8.0, "background": -1}
+    (store / "recipe.json").write_text(json.dumps(about))
     for key in ("mmccd", "random"):
         shown = test[::2]  # inference may score every second slice only
         maps = (truth[shown] + 0.1 * rng.random((len(shown), SIZE, SIZE))).astype(np.float32) * brain[shown]
