@@ -9,7 +9,7 @@ from gliomap.scoring import gallery, leaderboard, overview, pictures
 from gliomap.scoring.gallery import Figures
 from gliomap.scoring.method_grid import Job, draw
 
-PLOTS, SLICES = Path("plots"), Path("data/slices")
+PLOTS = Path("plots")
 MANY = 8  # pictures that are drawn sooner than processes are started
 
 
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
             drawn = overview.picture(*tables.values(), metrics[entries[0].key], f"{where}, recipe {names}")
             pictures.save(drawn, PLOTS / "overview.png", settings.dpi)
         jobs = [
-            Job(e, SLICES / e.system, settings, f"{where}, recipe {recipes[e.system]}", PLOTS / "grids" / f"{e.key}.png")
+            Job(e, scores[e.key], settings, f"{where}, recipe {recipes[e.system]}", PLOTS / "grids" / f"{e.key}.png")
             for e in entries
         ]
         drawn = in_order(draw, jobs, run.workers() if len(jobs) >= MANY else 1)

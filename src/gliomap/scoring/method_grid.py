@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import pandas as pd
+
 from gliomap.data.slices import Slices
 from gliomap.scoring import figures, gallery, pictures
 from gliomap.scoring.gallery import Figures
-from gliomap.scoring.leaderboard import Entry
+from gliomap.scoring.leaderboard import SLICES, Entry
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that the picture depends on besides files. folder: the slice store; where: words for the caption."""
+    """All that the picture depends on besides files. scores: of the entry; where: words for the caption."""
 
     entry: Entry
-    folder: Path
+    scores: pd.DataFrame
     settings: Figures
     where: str
     out: Path
@@ -25,8 +27,8 @@ class Job:
 
 def draw(job: Job) -> None:
     """Write the picture, on the modality that the method's map belongs to."""
-    slices, entry = _opened(job.folder), job.entry
-    scores = gallery.read_scores(entry.place)
+    entry, scores = job.entry, job.scores
+    slices = _opened(SLICES / entry.system)
     found = gallery.read(entry.place, scores)
     chosen = gallery.choose(scores, job.settings.tumour_slices, job.settings.healthy_slices)
     modality = next((name for name in entry.modalities if name in slices.modalities), slices.modalities[-1])
