@@ -4,11 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from gliomap.base import files
 from gliomap.base.errors import UserError
 from gliomap.data.pairs import PairTable
-from gliomap.scoring.pairs_picture import Sums
+from gliomap.scoring import pictures
+from gliomap.scoring.pairs_picture import LEFT, PANEL, Shown, Sums, picture
 
 ROWS = np.array([2, 5, 6])
 
@@ -82,3 +84,19 @@ def test_the_numbers_of_a_pair_are_those_of_a_hand_count():
 def test_without_brain_there_are_no_means():
     images = np.zeros((1, 1, 2, 2), np.uint8)
     assert Sums.of(images, images, np.zeros((1, 2, 2), bool)).means(["t2"])["t2"]["mean_difference"] is None
+
+
+@pytest.mark.parametrize("case", ["Phantom_036", "BraTS20_Training_001", "a_hospital_of_its_own_with_long_names_0001"])
+@pytest.mark.parametrize("modalities", [("flair",), ("t1", "t1ce", "t2", "flair")])
+def test_no_label_leaves_the_picture_or_lies_on_a_slice(case, modalities):
+    images = np.zeros((2, len(modalities), 8, 8), np.uint8)
+    shown = Shown("single", modalities, images, images, (f"{case}, z 128", f"{case}, z 5"))
+    with pictures.style():
+        figure = picture([shown], "Pairs")
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw_without_rendering()
+        for axis in (axis for axis in figure.axes if axis.get_ylabel()):
+            box = axis.yaxis.label.get_window_extent(renderer)
+            assert 0 <= box.x0 < box.x1 <= axis.get_window_extent(renderer).x0
+    room = figure.get_size_inches()[0] - 3 * PANEL * len(modalities)
+    assert room == pytest.approx(LEFT) if case == "Phantom_036" else room > LEFT

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
 
 from gliomap.scoring.pictures import NAMES
 
 VISIBLE = 0.2  # difference of images in 0..1 that counts as changed
-PANEL, LEFT, TOP = 0.95, 1.1, 0.75  # inches: side of a panel, room for labels, for heading and column titles
+PANEL, LEFT, TOP = 0.95, 1.1, 0.75  # inches: side of a panel, least room for labels, room for heading and column titles
+FONT, BESIDE = 6.5, 0.09  # points: size of labels and titles; inches on both sides of a label
 KINDS = ("healthy", "synthetic", "difference")
 STRONGEST = 0.6  # difference that has the full colour
 
@@ -71,28 +73,32 @@ class Shown:
 def picture(blocks: Sequence[Shown], heading: str) -> Figure:
     """A line a slice and variant; for each modality the healthy slice, the synthetic one, the difference (red: brighter)."""
     columns = [name for name in NAMES if any(name in block.modalities for block in blocks)]
-    lines = sum(len(block.labels) for block in blocks)
-    width, height = LEFT + PANEL * len(KINDS) * len(columns), TOP + PANEL * lines
+    lines = [(block, k, f"{block.variant}\n{label}") for block in blocks for k, label in enumerate(block.labels)]
+    left = max(LEFT, max(_width(label) for *_, label in lines) + BESIDE)
+    width, height = left + PANEL * len(KINDS) * len(columns), TOP + PANEL * len(lines)
     figure = Figure(figsize=(width, height), facecolor="white")
     figure.suptitle(heading, fontsize=9, weight="bold", x=0.01, y=1 - 0.08 / height, ha="left", va="top")
-    axes = figure.subplots(lines, len(KINDS) * len(columns), squeeze=False)
-    edges = {"left": LEFT / width, "right": 0.998, "bottom": 0.002, "top": 1 - TOP / height}
+    axes = figure.subplots(len(lines), len(KINDS) * len(columns), squeeze=False)
+    edges = {"left": left / width, "right": 0.998, "bottom": 0.002, "top": 1 - TOP / height}
     figure.subplots_adjust(**edges, wspace=0.03, hspace=0.03)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
     for i, name in enumerate(columns):
         for kind, axis in zip(KINDS, axes[0, 3 * i :]):
-            axis.set_title(f"{NAMES[name]}\n{kind}", fontsize=6.5, pad=2)
-    line = iter(axes)
-    for block in blocks:
-        for k, label in enumerate(block.labels):
-            _line(next(line), block, k, f"{block.variant}\n{label}", columns)
+            axis.set_title(f"{NAMES[name]}\n{kind}", fontsize=FONT, pad=2)
+    for row, line in zip(axes, lines):
+        _line(row, *line, columns)
     return figure
 
 
+def _width(label: str) -> float:
+    """Inches that the longest line of a label takes; drawn in whole pixels, text is up to 1/10 wider than its outline."""
+    return 1.1 / 72 * max(TextPath((0, 0), line, size=FONT).get_extents().width for line in label.split("\n"))
+
+
 def _line(axes: Sequence[Axes], block: Shown, k: int, label: str, columns: Sequence[str]) -> None:
-    axes[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=6.5)
+    axes[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=FONT)
     for i, modality in enumerate(block.modalities):
         mine = axes[3 * columns.index(modality) :]
         healthy, synthetic = (pairs[k, i].astype(np.float32) / 255 for pairs in (block.healthy, block.synthetic))
