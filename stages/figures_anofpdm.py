@@ -39,9 +39,8 @@ def main(argv: list[str]) -> None:
     """plots/anofpdm/{steps,guidance,errors_healthy,errors_unhealthy,divergence}.csv and {curves,strip,masks}.png."""
     args = run.parser(__doc__).parse_args(argv)
     with run.stage(SECTIONS) as p:
-        recipe = Slices.open(Path("data/slices") / args.store).recipe
-        where = f"data {p['data']}, recipe {recipe}, scale {p['scale']}"
         slices = Slices.open(Path("data/slices") / args.store)
+        where = f"data {p['data']}, recipe {slices.recipe}, scale {p['scale']}"
         chosen = decisions.load(Path("models/decisions") / f"{METHOD}.json", args.store)
         study = mixed_inputs.read(STUDY, slices, "val", ("steps", "end", *STACKS), study=True)
         truth = Truth.of(study, slices, "val", p["mixed"])

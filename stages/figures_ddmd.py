@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from gliomap.base import run
-from gliomap.base.errors import UserError
 from gliomap.base.files import write_csv
 from gliomap.data.slices import Slices
 from gliomap.scoring import bootstrap, ddmd_figures, ddmd_pictures, leaderboard, pictures, summary
@@ -19,12 +18,9 @@ def main(argv: list[str]) -> None:
     """plots/ddmd/{masks,separation}.csv and {masks,separation,sampling}.png."""
     args = run.parser(__doc__).parse_args(argv)
     with run.stage(SECTIONS) as p:
-        recipe = Slices.open(Path("data/slices") / args.store).recipe
-        where = f"data {p['data']}, recipe {recipe}, scale {p['scale']}"
         slices = Slices.open(Path("data/slices") / args.store)
-        entries = [entry for entry in leaderboard.entries(GRAPH) if entry.system == SYSTEM]
-        if not entries:
-            raise UserError(f"{GRAPH}: found no method of system {SYSTEM}, expected one or more; see docs/extending.md")
+        where = f"data {p['data']}, recipe {slices.recipe}, scale {p['scale']}"
+        entries = leaderboard.of_system(GRAPH, SYSTEM)
         names = {entry.key: entry.name for entry in entries}
         scores = ddmd_figures.scores(Path("models/discrepancy/scores.csv"), slices)
         resamples = bootstrap.draw(scores["patient"].to_numpy(), p["evaluate"].replicates, p["data_seed"])

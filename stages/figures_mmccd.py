@@ -34,8 +34,7 @@ def main(argv: list[str]) -> None:
     args = run.parser(__doc__).parse_args(argv)
     with run.stage(SECTIONS) as p:
         slices, post = Slices.open(Path("data/slices") / args.store), p["postprocess"]
-        recipe = Slices.open(Path("data/slices") / args.store).recipe
-        where = f"data {p['data']}, recipe {recipe}, scale {p['scale']}"
+        where = f"data {p['data']}, recipe {slices.recipe}, scale {p['scale']}"
         study = tradeoff.read(slices, post)
         table = tradeoff.frame(study, tradeoff.cycle(study, post), p["calibrate"].candidates, post.component_px)
         words = {"n": len(study.rows), "patients": table["n_patients"][0], "reference": study.describe(study.reference)}

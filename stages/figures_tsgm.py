@@ -3,9 +3,7 @@
 from pathlib import Path
 
 from gliomap.base import run
-from gliomap.base.errors import UserError
 from gliomap.base.files import write_csv
-from gliomap.data.slices import Slices
 from gliomap.scoring import leaderboard, pictures, residuals, summary, tsgm_album, tsgm_figures, tsgm_study
 from gliomap.scoring.gallery import Figures
 from gliomap.scoring.otsu import Otsu
@@ -26,13 +24,10 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--external", nargs="*", default=[], help="cohorts under data/external/")
     args = parser.parse_args(argv)
     with run.stage(SECTIONS) as p:
-        entries = [entry for entry in leaderboard.entries(GRAPH) if entry.system == SYSTEM]
-        if not entries:
-            raise UserError(f"{GRAPH}: found no method of system {SYSTEM}, expected one or more; see docs/extending.md")
+        entries = leaderboard.of_system(GRAPH, SYSTEM)
         names = {entry.key: entry.name for entry in entries}
-        recipe = Slices.open(Path("data/slices") / args.store).recipe
-        words = f"data {p['data']}, recipe {recipe}, scale {p['scale']}"
         val, *scored = residuals.populations(args.store, ("val", "test"), args.external)
+        words = f"data {p['data']}, recipe {val.slices.recipe}, scale {p['scale']}"
         test, *external = [tsgm_figures.scored(population, entries) for population in scored]
         optima, study = tsgm_figures.optima(entries), tsgm_study.read(val, p["weigh.weights"])
         with pictures.style():

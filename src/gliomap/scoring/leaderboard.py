@@ -46,6 +46,14 @@ def entries(graph: Path) -> list[Entry]:
     return [_entry(key, value, graph) for key, value in {**methods, **found.get("together", {})}.items()]
 
 
+def of_system(graph: Path, system: str) -> list[Entry]:
+    """Those of `entries` that are scored with the system. UserError if there is none."""
+    found = [entry for entry in entries(graph) if entry.system == system]
+    if not found:
+        raise UserError(f"{graph}: found no method of system {system}, expected one or more; see docs/extending.md")
+    return found
+
+
 def _entry(key: str, value: Any, graph: Path) -> Entry:
     if not isinstance(value, dict):
         raise UserError(f"{graph}: methods.{key} is {value!r}, expected keys such as module and pair; see docs/extending.md")
