@@ -108,12 +108,12 @@ def test_declared_params_are_the_sections_the_script_reads(stages, monkeypatch):
 
 
 @cache
-def loaded(name: str) -> dict:
-    return YAML(typ="safe", pure=True).load((ROOT / name).read_text())
+def loaded(path: Path) -> dict:
+    return YAML(typ="safe", pure=True).load(path.read_text())
 
 
 def has_auto(section: str) -> bool:
-    value = loaded("params.yaml")
+    value = loaded(ROOT / "params.yaml")
     for key in section.split("."):
         value = value[key]
     return "auto" in leaves(value).values()
@@ -126,7 +126,7 @@ def leaves(value, prefix="") -> dict:
 
 
 def test_every_key_in_params_yaml_is_read_by_some_stage(stages):
-    keys = leaves(loaded("params.yaml"))
+    keys = leaves(loaded(ROOT / "params.yaml"))
     ours = [d for stage in stages.values() for d in stage.params if d.def_path.endswith("params.yaml")]
     declared = {key for d in ours for key in d.params}
     templated = {"data", "scale", "recipe"}  # they choose files and folders in dvc.yaml itself
@@ -140,8 +140,8 @@ def test_every_key_in_params_yaml_is_read_by_some_stage(stages):
 
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "gpu", "paper"])
 def test_every_scale_fills_every_auto_and_nothing_else(scale):
-    auto = {k for k, v in leaves(loaded("params.yaml")).items() if v == "auto"}
-    given = set(leaves(loaded(f"conf/scale/{scale}.yaml")))
+    auto = {k for k, v in leaves(loaded(ROOT / "params.yaml")).items() if v == "auto"}
+    given = set(leaves(loaded(ROOT / f"conf/scale/{scale}.yaml")))
     assert given == auto
 
 
@@ -167,7 +167,7 @@ def test_calibration_reads_validation_predictions_only(stages):
 
 
 def test_every_method_belongs_to_one_system_that_scores_it():
-    graph = loaded("conf/graph.yaml")
+    graph = loaded(ROOT / "conf/graph.yaml")
     scored = [(system, key) for system, keys in graph["systems"].items() for key in keys.split()]
     rows = {**graph["methods"], **graph["together"]}
     assert sorted(scored) == sorted((method["system"], key) for key, method in rows.items())

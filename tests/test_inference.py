@@ -57,7 +57,8 @@ def test_predictions_hold_every_row_once_and_do_not_depend_on_the_batch():
     for size in (1, 2, 5):
         infer = Infer(slice_step=1, batch=size, precision="32-true")
         found.append(predict(Echo(), rows, Setting(slices, Noise(0), infer, launch("32-true", 1)), "test"))
-    for arrays, evaluations in found:
+    for arrays, evaluations, seconds in found:
+        assert seconds > 0
         assert np.array_equal(arrays["rows"], rows)
         assert np.array_equal(arrays["map"], images[rows, 0])
         assert arrays["map"].dtype == np.float32
