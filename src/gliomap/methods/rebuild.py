@@ -58,13 +58,15 @@ class Restorer(Protocol):
 class Network:
     """One call of a network that works on the scale of `Units`: AE, VAE, DAE. Without chance."""
 
-    def __init__(self, net: nn.Module, units: Units) -> None:
-        self.net, self.units = net, units
+    def __init__(self, net: nn.Module, units: Units, inside: bool = False) -> None:
+        """inside: the network has learned the brain alone (DAE), so that outside of it the slice stays as it is."""
+        self.net, self.units, self.inside = net, units, inside
 
     def restored(self, batch: Batch, noise: Noise, draw: int) -> tuple[Tensor, int]:
         """As `Restorer`."""
         x = self.units.to(batch.images).contiguous(memory_format=torch.channels_last)
-        return self.units.back(self.net(x).float()), 1
+        restored = self.units.back(self.net(x).float())
+        return torch.where(batch.brain[:, None] > 0, restored, batch.images) if self.inside else restored, 1
 
 
 class Diffused:
@@ -154,4 +156,5 @@ def scorer(p: dict[str, Any], models: Path, slices: Slices, device: torch.device
     if plan.kind == "ddpm":
         return diffused(plan.modality, load_ddpm(plan, own, models, size, device), own, tuned(models, plan))
     _, net = load(plan, own, models, size, device)
-    return RebuildScorer(plan.modality, Network(net, Units(slices.background)), own.error, 1)
+    network = Network(net, Units(slices.background), inside=plan.kind in ("dae", "coarse"))
+    return RebuildScorer(plan.modality, network, own.error, 1)
