@@ -89,7 +89,7 @@ def restore(p: dict[str, Any], kind: str, own: Sampling, where: tuple[Path, Sett
     values = {**p, "tsgm.sampling": own}
     scorer = tsgm.scorer(values, folder / "models", setting.slices, setting.fabric.device, f"{kind}/single")
     start = time.perf_counter()
-    arrays, evaluations = predict(scorer, seen.rows, setting, f"{kind} {own.sampler} {own.steps}")
+    arrays, evaluations, _ = predict(scorer, seen.rows, setting, f"{kind} {own.sampler} {own.steps}")
     seconds = time.perf_counter() - start
     share = weights.of(weights.PUBLISHED, scorer.modalities)
     maps = np.tensordot(arrays["residual"].astype(np.float32), share.astype(np.float32), (1, 0)) * seen.brain

@@ -96,7 +96,7 @@ def test_a_modality_is_restored_the_same_way_in_every_cohort(project):
         one = scorer(P, project / "models", slices, torch.device("cpu"), "tsgm/single")
         assert one.modalities == modalities
         setting = Setting(slices, Noise(0), Infer(slice_step=1, batch=2, precision="32-true"), launch("32-true", 1))
-        arrays, _ = predict(one, rows, setting, "test")
+        arrays, _, _ = predict(one, rows, setting, "test")
         restored.append(arrays["restored"][:, modalities.index("t1ce")].astype(float))
     assert np.allclose(*restored, atol=2e-3)
 
@@ -173,7 +173,7 @@ def test_the_studys_first_run_is_a_restoration_of_one_sample(project):
     slices, own = Slices.open(STORE), dataclasses.replace(OWN, steps=2)
     one = scorer(P | {"tsgm.sampling": own}, project / "models", slices, torch.device("cpu"), "tsgm/single")
     setting = Setting(slices, Noise(0), Infer(slice_step=1, batch=1, precision="32-true"), launch("32-true", 1))
-    arrays, _ = predict(one, np.array([26]), setting, "test")
+    arrays, _, _ = predict(one, np.array([26]), setting, "test")
     runs = files.read_npz("predictions/tsgm/study.npz")["runs_restored"].astype(float)
     assert np.allclose(runs[0], arrays["restored"], atol=2e-3)
     assert len(runs) == 3  # whatever tsgm.sampling.samples is

@@ -56,7 +56,7 @@ class Tuning:
         pixel_mm = self.setting.slices.pixel_mm
         scorer = RestorationScorer(self.key, self.nets, point, self.own, median_px(self.mixed, pixel_mm))
         shown = " ".join(f"{name} {value:g}" for name, value in point.values().items())
-        arrays, taken = predict(scorer, rows, self.setting, f"tune {self.key} {shown}")
+        arrays, taken, _ = predict(scorer, rows, self.setting, f"tune {self.key} {shown}")
         theta, dice = best_theta(arrays["whole"][:, 0], truth, thetas, component_px(self.mixed, pixel_mm))
         return {**point.values(), "theta": theta, "dice_mixed": round(dice, DIGITS)}, taken
 
