@@ -38,6 +38,8 @@ def test_rows_of_different_recipes_are_not_compared():
     assert [(a.best.key, a.title) for a in found] == [
         ("b", "Not trained at all, recipe common"), ("a", "Not trained at all, recipe tsgm"),
     ]  # fmt: skip
+    table = report_answer.extract(found)
+    assert table.index("| none, recipe common | B |") < table.index("| none, recipe tsgm | A |")
 
 
 def test_a_method_without_dice_comes_last_and_is_never_the_best():

@@ -142,9 +142,14 @@ def _answer(group: list[Row], several: bool) -> Answer:
 
 
 def extract(found: Iterable[Answer], top: int = 1) -> str:
-    """A Markdown table: of each answer the `top` highest Dice and the cheapest."""
+    """A Markdown table: of each answer the `top` highest Dice and the cheapest. Several recipes are named."""
+    found = list(found)
+    several = len({row.recipe for answer in found for row in answer.rows}) > 1
     shown = [{row.key: row for row in (*answer.rows[:top], answer.cheapest)}.values() for answer in found]
-    cells = [row.cells() for group in shown for row in sorted(group, key=lambda row: -row.dice)]
+    rows = [row for group in shown for row in sorted(group, key=lambda row: -row.dice)]
+    cells = [row.cells() for row in rows]
+    if several:
+        cells = [[f"{kind}, recipe {row.recipe}", *more] for row, (kind, *more) in zip(rows, cells, strict=True)]
     return markdown(HEAD, cells, text_columns=2)
 
 
