@@ -20,7 +20,7 @@ repro: $(VENV)/run.stamp    ## run the whole pipeline (dvc repro); TARGETS=evalu
 
 test: $(VENV)/test.stamp    ## style and all tests
 	ruff check .
-	OMP_WAIT_POLICY=PASSIVE pytest -n 2 --dist loadfile $(ARGS)
+	OMP_WAIT_POLICY=PASSIVE pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 smoke: $(VENV)/run.stamp    ## the whole pipeline at the smallest scale, in a copy of the committed tree
 	.ci/smoke

@@ -34,7 +34,7 @@ def calibrate(place: Place, slices: Slices, post: Postprocess, rule: Calibrate) 
     """The threshold of one method, how it was found and on how many slices."""
     val = inputs.read(place.predictions("val"), slices, "val", post)
     found = thresholds.find(val, rule.rule, rule.candidates, post.component_px)
-    made_by = {"method": place.method, "recipe": slices.folder.name, **asdict(rule), "postprocess": asdict(post)}
+    made_by = {"method": place.method, "recipe": slices.recipe, **asdict(rule), "postprocess": asdict(post)}
     population = {
         "n_slices": len(val.tumour),
         "n_tumour_slices": int(val.scored.sum()),

@@ -31,7 +31,7 @@ def calibrate(method: str, slices: Slices, p: Mapping[str, Any]) -> dict[str, An
     found = mixed_inputs.read(decisions.place(method).predictions("val"), slices, "val", ("w", "cosine", "divergence"))
     ill = mixed_inputs.unhealthy(found, slices, "val")
     chosen = decisions.calibrate(found, ill, p["calibrate_labels"])
-    made_by = {"kind": "forward", "method": method, "recipe": slices.folder.name}
+    made_by = {"kind": "forward", "method": method, "recipe": slices.recipe}
     levels = {name: p[f"anofpdm.{name}"] for name in ("quantile_high", "quantile_low")}
     population = {
         "n_slices": len(ill),

@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
 def evaluate(place: Place, slices: Slices, p: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """(scores per slice, curve of precision and recall, numbers) of one method, from its test maps and its threshold."""
     post = p["postprocess"]
-    chosen = thresholds.load(place.threshold, place.method, slices.folder.name, post)
+    chosen = thresholds.load(place.threshold, place.method, slices.recipe, post)
     test = inputs.read(place.predictions("test"), slices, "test", post)
     oracle = thresholds.find(test, chosen["rule"], chosen["candidates"], post.component_px, also=chosen["threshold"])
     levels = {"": chosen["threshold"], "_oracle": oracle.threshold}

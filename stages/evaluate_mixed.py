@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
 def evaluate(row: str, slices: Slices, p: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """(scores per slice, numbers) of one row."""
     settings, path = p["mixed"], decisions.place(row).predictions("test")
-    chosen = decisions.load(Path("models/decisions") / f"{row}.json", slices.folder.name)
+    chosen = decisions.load(Path("models/decisions") / f"{row}.json", slices.recipe)
     found = mixed_inputs.read(path, slices, "test", decisions.NEEDS[chosen["kind"]])
     truth = Truth.of(found, slices, "test", settings)
     mixed_inputs.check_size(found, "fixed" if chosen["kind"] == "tuned" else "whole", truth.tumour.shape[1:])

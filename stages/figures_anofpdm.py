@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
     with run.stage(SECTIONS) as p:
         slices = Slices.open(Path("data/slices") / args.store)
         where = f"data {p['data']}, recipe {slices.recipe}, scale {p['scale']}"
-        chosen = decisions.load(Path("models/decisions") / f"{METHOD}.json", args.store)
+        chosen = decisions.load(Path("models/decisions") / f"{METHOD}.json", slices.recipe)
         study = mixed_inputs.read(STUDY, slices, "val", ("steps", "end", *STACKS), study=True)
         truth = Truth.of(study, slices, "val", p["mixed"])
         small = mixed.component_px(p["mixed"], slices.pixel_mm)

@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
         nets = restoration.load(key, p["restoration"], Path("models"), size, setting.fabric.device)
         tuning = Tuning(key, nets, p["restoration"], p["mixed"], setting)
         decision, evaluations = tuning.decide(points, rows, p["tune.theta"].candidates())
-        write_json(f"models/decisions/{key}.json", {"method": key, "recipe": arguments.store, **decision})
+        write_json(f"models/decisions/{key}.json", {"method": key, "recipe": slices.recipe, **decision})
         write_json(f"metrics/cost/tune-{key}.json", cost(time.perf_counter() - start, evaluations))
     if decision["at_edge"]:
         run.log(f"warning: threshold {decision['theta']:g} is the first or last tried; see tune.theta in params.yaml")

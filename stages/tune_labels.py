@@ -16,8 +16,8 @@ def main(argv: list[str]) -> None:
     """Write models/decisions/anofpdm_tuned.json: one end step and one threshold for all slices, by validation masks."""
     args = run.parser(__doc__).parse_args(argv)
     with run.stage({"mixed": Mixed, "tune_labels": Thetas}) as p:
-        by_labels = decisions.load(Path("models/decisions") / f"{SOURCE}.json", args.store)
         slices = Slices.open(Path("data/slices") / args.store)
+        by_labels = decisions.load(Path("models/decisions") / f"{SOURCE}.json", slices.recipe)
         found = mixed_inputs.read(decisions.place(ROW).predictions("val"), slices, "val", decisions.NEEDS["tuned"])
         truth = mixed_inputs.truth(found, slices, "val")
         mixed_inputs.check_size(found, "fixed", truth.shape[1:])
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
             "n_unhealthy_slices": int(truth.any((1, 2)).sum()),
             "n_patients": int(found.index["patient"].nunique()),
         }
-        made_by = {"kind": "tuned", "method": ROW, "recipe": args.store}
+        made_by = {"kind": "tuned", "method": ROW, "recipe": slices.recipe}
         write_json(Path("models/decisions") / f"{ROW}.json", made_by | chosen | population)
     if chosen["at_edge"]:
         run.log(f"warning: threshold {chosen['theta']:g} is the first or last tried; see tune_labels in params.yaml")

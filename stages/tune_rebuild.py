@@ -49,7 +49,7 @@ def tune(plan: Plan, p: dict[str, Any], setting: Setting, truth: Truth) -> dict[
         taken.append(evaluations)
         return arrays["map"]
 
-    decision = {"network": plan.key, "recipe": slices.folder.name, **decide(p["rebuild.noise_levels"], maps, truth)}
+    decision = {"network": plan.key, "recipe": slices.recipe, **decide(p["rebuild.noise_levels"], maps, truth)}
     write_json(rebuild.level_file(models, plan), decision)
     write_json(f"metrics/cost/tune-rebuild-{plan.key}.json", cost(time.perf_counter() - start, np.sum(taken, axis=0)))
     return decision

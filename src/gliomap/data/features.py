@@ -61,7 +61,7 @@ class Features:
         source = _strangers(slices, seed) if kind == "shuffled" else np.arange(count)
         if kind == "none":
             return cls(kind, scaling, (), (), source, size)
-        scales = _scales(folder, {"recipe": slices.folder.name, "size": size, "n": count})
+        scales = _scales(folder, {"recipe": slices.recipe, "size": size, "n": count})
         maps = tuple(_mapped(folder / f"{name}.npy", (count, size, size)) for name in MAPS[kind])
         return cls(kind, scaling, maps, tuple(float(scales[name]) for name in MAPS[kind]), source, size)
 

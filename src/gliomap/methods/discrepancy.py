@@ -164,7 +164,7 @@ def _write_tables(
     frame.insert(0, "row", np.arange(len(frame)))
     write_csv(folder / "scores.csv", frame)
     scale = {name: float(f"{quantile(histogram, QUANTILE):.{DIGITS}g}") for name, histogram in histograms.items()}
-    meta = {"recipe": slices.folder.name, "size": slices.images.shape[-1], "n": len(frame), "members": members}
+    meta = {"recipe": slices.recipe, "size": slices.images.shape[-1], "n": len(frame), "members": members}
     write_json(folder / "discrepancy.json", {**meta, "scale": scale})
 
 

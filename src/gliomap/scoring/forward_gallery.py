@@ -41,7 +41,7 @@ def decided(keys: Sequence[str], rows: np.ndarray, slices: Slices, component_px:
     """Maps and masks of each row of the table on the test slices `rows`, ascending."""
     result = {}
     for key in run.progress(keys, label="masks", unit="rows"):
-        chosen = decisions.load(Path("models/decisions") / f"{key}.json", slices.folder.name)
+        chosen = decisions.load(Path("models/decisions") / f"{key}.json", slices.recipe)
         path = decisions.place(key).predictions("test")
         found = mixed_inputs.read(path, slices, "test", decisions.NEEDS[chosen["kind"]])
         result[key] = decisions.decide(found.only(rows), chosen, component_px)

@@ -60,11 +60,11 @@ class Residuals:
     restored: np.ndarray
 
 
-def populations(recipe: str, splits: Iterable[str], cohorts: Iterable[str]) -> list[Population]:
+def populations(store: str, splits: Iterable[str], cohorts: Iterable[str]) -> list[Population]:
     """The splits of data/slices/<system>, then the external cohorts. UserError if a store is missing."""
-    main = Slices.open(Path("data/slices") / recipe)
-    inside = [Population(split, main, split, recipe) for split in splits]
-    return inside + [Population(cohort, Slices.open(EXTERNAL / cohort), "test", recipe) for cohort in cohorts]
+    main = Slices.open(Path("data/slices") / store)
+    inside = [Population(split, main, split, main.recipe) for split in splits]
+    return inside + [Population(cohort, Slices.open(EXTERNAL / cohort), "test", main.recipe) for cohort in cohorts]
 
 
 def find(population: Population, row: str) -> Residuals | None:
