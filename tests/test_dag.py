@@ -209,6 +209,29 @@ def test_inference_parameters_do_not_reach_a_training(stages):
             assert not keys & INFERENCE, name
 
 
+def reading(stages, key: str) -> set[str]:
+    """The stages that run again when this value of params.yaml changes; `report` shows all values and is left out."""
+    own = {name: [d for d in stage.params if d.def_path.endswith("params.yaml")] for name, stage in stages.items()}
+    asked = {name: {k for d in found for k in d.params} for name, found in own.items()}
+    return {name for name, keys in asked.items() if any(key == k or key.startswith(f"{k}.") for k in keys)} - {"report"}
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("mmccd.mask_stride", {"infer@mmccd", "infer@mmccd_t2_flair", "study_mmccd"}),
+        ("translator.train.lr", {"train_translator@flair-t2", "train_translator@t2-flair"}),
+        ("anofpdm.w", {"infer@anofpdm_ddpm", "infer@anofpdm_ddim", "study_forward"}),
+        ("ddmd.chains", {"infer_ddmd", "study_chains"}),
+        ("weigh.weights", {"weigh", "figures_tsgm", "tables"}),
+        ("rebuild.noise_levels", {"tune_rebuild"}),
+    ],
+)
+def test_a_value_reruns_what_reads_it_and_no_more(stages, key, expected):
+    """And, as DVC goes, what comes after: tests/test_pipeline.py does it for one of them."""
+    assert reading(stages, key) == expected
+
+
 def test_timings_live_in_files_of_their_own(stages):
     for name, stage in stages.items():
         for out in files_of(stage, "outs"):

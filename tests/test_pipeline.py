@@ -135,45 +135,6 @@ def test_an_inference_parameter_reruns_inference_and_what_follows_only(first):
     assert "seconds_per_slice" in diff
 
 
-def test_a_guidance_weight_reruns_the_forward_process_and_what_follows_only(first):
-    text = first.params.read_text()
-    first.params.write_text(re.sub(r"(?ms)(^anofpdm:.*?\n  w: )\S+", r"\g<1>1.2", text, count=1))
-    changed = set(re.findall(r"(?m)^([a-z_]+(?:@\S+)?):$", first.dvc("status")))
-    first.params.write_text(text)
-    assert {"infer@anofpdm_ddpm", "infer@anofpdm_ddim", "study_forward"} <= changed
-    assert not [name for name in changed if name.startswith(("train", "tune@", "preprocess", "download"))]
-    assert not {"infer@mmccd", "infer_restoration"} & changed
-
-
-def test_fewer_chains_rerun_the_sampling_of_masks_and_what_follows_only(first):
-    text = first.params.read_text()
-    first.params.write_text(re.sub(r"(?m)^  chains: auto", "  chains: 1", text, count=1))
-    changed = set(re.findall(r"(?m)^([a-z_]+(?:@\S+)?):$", first.dvc("status")))
-    first.params.write_text(text)
-    assert "study_chains" in changed
-    assert {name for name in changed if name.startswith(("train", "tune", "infer", "discrepancy"))} == {"infer_ddmd"}
-
-
-def test_other_modality_weights_make_new_maps_and_run_no_network(first):
-    text = first.params.read_text()
-    first.params.write_text(re.sub(r"(?m)^  weights: searched", "  weights: published", text, count=1))
-    changed = set(re.findall(r"(?m)^([a-z_]+(?:@\S+)?):$", first.dvc("status")))
-    first.params.write_text(text)
-    assert changed == {"weigh", "figures_tsgm", "tables", "report"}
-
-
-def test_a_training_parameter_reruns_its_training_only(first):
-    output = first.dvc("status")
-    assert "up to date" in output
-    text = first.params.read_text()
-    first.params.write_text(re.sub(r"(?ms)(^mmccd:.*?\n    lr: )\S+", r"\g<1>0.00011", text, count=1))
-    changed = first.dvc("status")
-    assert "train_mmccd@flair-t2" in changed
-    assert "train_translator" not in changed
-    assert "preprocess" not in changed
-    first.params.write_text(text)
-
-
 def test_the_plots_page_is_whole_and_needs_no_network(first):
     first.dvc("plots", "show", "-o", "page")
     page = (first.folder / "page" / "index.html").read_text()
