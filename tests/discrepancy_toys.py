@@ -25,6 +25,7 @@ class ToyStore(Slices):
         store = cls(Path("data/slices/common"), index, MODALITIES, 3.0, BACKGROUND)
         images = np.random.default_rng(3).uniform(-1, 1, (len(rows), 4, size, size))
         store.__dict__ |= {"images": images.astype(np.float16), "brain": np.ones((len(rows), size, size), np.uint8)}
+        store.__dict__["recipe"] = "common"
         store.__dict__["tumour"] = pd.Series(rows).map(tumour).fillna(0).astype(int)
         return store
 

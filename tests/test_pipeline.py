@@ -127,9 +127,8 @@ def newest(work: Path) -> float:
 
 
 def test_an_inference_parameter_reruns_inference_and_what_follows_only(first):
-    output = first.dvc("exp", "run", "-S", "mmccd.mask_stride=4")
-    shown = {"figures_mmccd", "tables", "figures", "report"}
-    assert ran(output) == {"infer@mmccd", "infer@mmccd_t2_flair", "study_mmccd", "calibrate@mmccd", "evaluate@mmccd"} | shown
+    output = first.dvc("exp", "run", "-S", "mmccd.mask_stride=4", "evaluate@mmccd")
+    assert ran(output) == {"infer@mmccd", "infer@mmccd_t2_flair", "calibrate@mmccd", "evaluate@mmccd"}
     diff = first.dvc("metrics", "diff", "--md")
     assert "evaluations_per_slice" in diff
     assert "seconds_per_slice" in diff

@@ -175,7 +175,7 @@ def write_model(folder: Path, net: str = "unet", kind: str = "none") -> Training
 
 def load(folder: Path, size: int = SIZE) -> SupervisedScorer:
     images = np.zeros((COUNT, 4, size, size), np.float16)
-    slices = SimpleNamespace(images=images, index=range(COUNT), folder=Path("toys"))
+    slices = SimpleNamespace(images=images, index=range(COUNT), folder=Path("toys"), recipe="toys")
     return supervised.scorer({"supervised.weights": "raw"}, folder, slices, CPU, "key")
 
 
