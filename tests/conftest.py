@@ -1,5 +1,6 @@
-"""Order of the tests: the longest file first, so that the others run beside it."""
+"""Order of the tests: the longest file first, so that the others run beside it. Toy projects are made once a file."""
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,20 @@ import pytest
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Stable: tests of the whole DAG, then all others as they were."""
     items.sort(key=lambda item: item.get_closest_marker("pipeline") is None)
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a project in a new folder by its first argument and takes the further steps in there; gives the folder."""
+
+    def make(project: Callable[[Path], Path], *steps: Callable[[], object]) -> Path:
+        folder = project(tmp_path_factory.mktemp("project") / "toy")
+        with contextlib.chdir(folder):
+            for step in steps:
+                step()
+        return folder
+
+    return make
 
 
 @pytest.fixture

@@ -17,12 +17,8 @@ STORE = Path("data/slices/common")
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    folder = toys.project(tmp_path_factory.mktemp("project") / "toy")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        toys.evaluate()
-    return folder
+def template(made_once):
+    return made_once(toys.project, toys.evaluate)
 
 
 @pytest.fixture

@@ -19,13 +19,8 @@ SCORES, STUDY = Path("models/discrepancy/scores.csv"), Path("predictions/ddmd/st
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    folder = toys.project(tmp_path_factory.mktemp("project") / "toy")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        toys.evaluate()
-        toys.stage("figures_ddmd")
-    return folder
+def template(made_once):
+    return made_once(toys.project, toys.evaluate, lambda: toys.stage("figures_ddmd"))
 
 
 @pytest.fixture

@@ -19,14 +19,8 @@ OUTPUTS = [f"plots/anofpdm/{name}.csv" for name in TABLES] + [f"plots/anofpdm/{n
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    folder = toys.project(tmp_path_factory.mktemp("project") / "toy")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        toys.decide()
-        toys.evaluate("anofpdm_ddim")
-        toys.stage("figures_anofpdm")
-    return folder
+def template(made_once):
+    return made_once(toys.project, toys.decide, lambda: toys.evaluate("anofpdm_ddim"), lambda: toys.stage("figures_anofpdm"))
 
 
 @pytest.fixture

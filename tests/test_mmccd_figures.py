@@ -20,13 +20,8 @@ OUTPUTS = [f"plots/mmccd/{name}" for name in ("tradeoff.csv", "tradeoff.png", "m
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    folder = toys.project(tmp_path_factory.mktemp("project") / "toy")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        toys.evaluate()
-        toys.stage("figures_mmccd")
-    return folder
+def template(made_once):
+    return made_once(toys.project, toys.evaluate, lambda: toys.stage("figures_mmccd"))
 
 
 @pytest.fixture

@@ -18,14 +18,8 @@ TABLES = ("icts/tsgm", "icts/cyclegan", "icts/dpm_clf_flair", *(f"{p}/{r}" for p
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    folder = toys.project(tmp_path_factory.mktemp("project") / "toy")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        toys.search()
-        toys.weigh()
-        toys.evaluate()
-    return folder
+def template(made_once):
+    return made_once(toys.project, toys.search, toys.weigh, toys.evaluate)
 
 
 @pytest.fixture

@@ -1,19 +1,21 @@
 """MMCCD's baselines: units, noise, losses and scores in closed form, loading, broken input."""
 
 import math
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+import restoring_toys
 from gliomap.base import files
 from gliomap.base.errors import UserError
 from gliomap.diffusion.denoiser import Denoiser
 from gliomap.diffusion.noise import Noise
 from gliomap.diffusion.schedule import Diffusion
 from gliomap.engine import weights
-from gliomap.engine.contract import Batch, Train
+from gliomap.engine.contract import Batch
 from gliomap.methods import rebuild
 from gliomap.methods.rebuild import Network, RebuildScorer, Restore, diffused
 from gliomap.methods.rebuild_training import (
@@ -30,17 +32,14 @@ from gliomap.methods.rebuild_training import (
 from gliomap.methods.reconstruction import divergence
 from gliomap.nets.dae import DaeShape
 from gliomap.nets.unet import UNet, UNetShape
+from restoring_toys import SIZE, TRAIN, losses_of
 
-SIZE, CPU = 16, torch.device("cpu")
+CPU = torch.device("cpu")
 BAUR = Baur(width=4, most=8, bottleneck_px=8, latent=3, dropout_ae=0.0, dropout_vae=0.0, kl=2.0)
 NOISE = Corruption(sd=0.2, cells=4)
 SHAPE = UNetShape(width=8, mult=(1, 2), blocks=1, attention_px=(8,), groups=4, dropout=0.0)
 DIFFUSION = Diffusion(steps=1000, beta_min=1e-4, beta_max=0.02)
 OWN = Restore(error="squared", weights="raw", steps_per_1000=10, draws=1)
-TRAIN = Train(
-    steps=5, batch=4, lr=0.01, weight_decay=0.0, warmup=0, decay_from=1.0, clip=0.0, ema=0.0,
-    log_every=1, save_every=1, val_slices=0,
-)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -48,10 +47,7 @@ def _seeded():
     torch.manual_seed(0)
 
 
-def batch_of(count: int = 6, first: int = 5) -> Batch:
-    brain = torch.zeros(count, SIZE, SIZE)
-    brain[:, 3:12, 4:14] = 1
-    return Batch(torch.arange(first, first + count), torch.rand(count, 1, SIZE, SIZE) * 2 - 1, brain, 0)
+batch_of = partial(restoring_toys.batch_of, 1)
 
 
 def method_of(key: str, background: float = -1.0):
@@ -206,13 +202,7 @@ def test_every_baseline_learns(key):
     assert method.modalities == (key.partition("/")[2],)
     [optimiser] = method.optimisers(TRAIN).values()
     assert optimiser.defaults["betas"] == ((0.5, 0.999) if key[:2] in ("ae", "va") else (0.9, 0.999))
-    found = []
-    for _ in range(25):
-        [(_, loss)] = method.losses(batch, Noise(0))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        found.append(loss.item())
+    found = losses_of(method, batch, 25)
     assert found[-1] < 0.8 * found[0]
 
 

@@ -2,16 +2,18 @@
 
 import copy
 import dataclasses
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+import restoring_toys
 from gliomap.base.errors import UserError
 from gliomap.diffusion.noise import Noise
 from gliomap.engine import weights
-from gliomap.engine.contract import Batch, Train
+from gliomap.engine.contract import Batch
 from gliomap.methods import reconstruction
 from gliomap.methods.reconstruction import (
     Adversary,
@@ -25,14 +27,11 @@ from gliomap.methods.reconstruction import (
 )
 from gliomap.methods.variants import against
 from gliomap.nets.baur import BaurShape, configure
+from restoring_toys import SIZE, TRAIN, losses_of
 
-SIZE, CPU = 16, torch.device("cpu")
+CPU = torch.device("cpu")
 SHAPE = BaurShape(width=4, most=8, bottleneck_px=8, latent=3, dropout=0.0)
 OWN = Adversary(critic_steps=3, penalty=10.0, features=1.0)
-TRAIN = Train(
-    steps=5, batch=4, lr=0.01, weight_decay=0.0, warmup=0, decay_from=1.0, clip=0.0, ema=0.0,
-    log_every=1, save_every=1, val_slices=0,
-)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -40,10 +39,7 @@ def _seeded():
     torch.manual_seed(0)
 
 
-def batch_of(count: int = 6, first: int = 5) -> Batch:
-    brain = torch.zeros(count, SIZE, SIZE)
-    brain[:, 3:12, 4:14] = 1
-    return Batch(torch.arange(first, first + count), torch.rand(count, 4, SIZE, SIZE) * 2 - 1, brain, 0)
+batch_of = partial(restoring_toys.batch_of, 4)
 
 
 def gan_nets() -> dict[str, nn.Module]:
@@ -89,13 +85,7 @@ def test_vae_learns():
     method, batch = Vae(SHAPE, SIZE, -1.0), batch_of()
     [optimiser] = method.optimisers(TRAIN).values()
     assert optimiser.defaults["betas"] == (0.5, 0.999)
-    found = []
-    for _ in range(30):
-        [(_, loss)] = method.losses(batch, Noise(0))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        found.append(loss.item())
+    found = losses_of(method, batch, 30)
     assert found[-1] < 0.7 * found[0]
 
 

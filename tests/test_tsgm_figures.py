@@ -23,13 +23,8 @@ NAMES = {"cyclegan": "CycleGAN", "tsgm": "TSGM"}
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    folder = toys.project(tmp_path_factory.mktemp("project") / "toy")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        toys.score()
-        toys.figures()
-    return folder
+def template(made_once):
+    return made_once(toys.project, toys.score, toys.figures)
 
 
 @pytest.fixture
