@@ -57,17 +57,12 @@ def test_all_devices_without_gpu_is_one_process():
 def test_launch_computes_repeatably(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    threads = torch.get_num_threads()
-    try:
-        fabric = device.launch("bf16-mixed", 1)
-        assert (fabric.device.type, fabric.world_size) == ("cpu", 1)
-        assert torch.get_num_threads() == 1
-        assert torch.are_deterministic_algorithms_enabled()
-        with fabric.autocast():
-            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
-    finally:
-        torch.use_deterministic_algorithms(False)
-        torch.set_num_threads(threads)
+    fabric = device.launch("bf16-mixed", 1)
+    assert (fabric.device.type, fabric.world_size) == ("cpu", 1)
+    assert torch.get_num_threads() == 1
+    assert torch.are_deterministic_algorithms_enabled()
+    with fabric.autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 
 
 def test_inference_net_is_frozen_and_channels_last():

@@ -7,7 +7,7 @@ import pytest
 from gliomap.base.errors import UserError
 from gliomap.engine import device
 from test_train_resume import script
-from train_toys import torch_kept, train_one
+from train_toys import train_one
 
 
 @pytest.mark.slow
@@ -16,8 +16,7 @@ def test_two_processes_follow_one(tmp_path, monkeypatch):
     monkeypatch.setenv("GLIOMAP_WORK", "")
     monkeypatch.setenv("FRESH", "")
     spec = {"dropout": 0.0, "steps": 20}
-    with torch_kept():
-        train_one({**spec, "root": str(tmp_path / "1")})
+    train_one({**spec, "root": str(tmp_path / "1")})
     done = script({**spec, "root": str(tmp_path / "2"), "devices": 2})
     assert done.returncode == 0, done.stderr
     assert "Starting with 2 processes" in done.stderr

@@ -13,7 +13,7 @@ from gliomap.base.errors import UserError
 from gliomap.engine import checkpoint
 from gliomap.engine.batches import Feed, content_hash, permutation
 from gliomap.engine.train import Compute, Job, NonFiniteLoss, State, fit, lr_factor, train_model
-from train_toys import TRAIN, ToyMethod, ToySlices, torch_kept
+from train_toys import TRAIN, ToyMethod, ToySlices
 
 PLAIN = replace(TRAIN, warmup=0, decay_from=1.0, clip=0.0, ema=0.0, weight_decay=0.0, val_slices=0, steps=6, log_every=2)
 
@@ -209,7 +209,6 @@ def test_validation_loss_is_without_dropout_and_changes_nothing(tmp_path):
     assert len({row["loss"] for row in logs[0]}) > 1
 
 
-@pytest.mark.usefixtures("_restored")
 def test_train_model_writes_the_contract(tmp_path, monkeypatch):
     monkeypatch.setenv("GLIOMAP_WORK", str(tmp_path / "work"))
     job = Job("a", 1, {"train": TRAIN, "compute": Compute("32-true", 1), "toy": 3}, tmp_path)
@@ -224,9 +223,3 @@ def test_train_model_writes_the_contract(tmp_path, monkeypatch):
     meta = (out / "model.json").read_text()
     assert str(tmp_path) not in meta
     assert '"toy": 3' in meta
-
-
-@pytest.fixture
-def _restored():
-    with torch_kept():
-        yield

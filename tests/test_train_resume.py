@@ -13,7 +13,7 @@ import torch
 from gliomap.base.errors import UserError
 from gliomap.engine import checkpoint
 from gliomap.engine.train import State
-from train_toys import TRAIN, ToyMethod, ToySlices, torch_kept, train_one, tree
+from train_toys import TRAIN, ToyMethod, ToySlices, train_one, tree
 
 HERE = Path(__file__).parent
 
@@ -26,12 +26,10 @@ def script(*specs: dict) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture(autouse=True)
-def _global_state(monkeypatch):
+def _environment(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("GLIOMAP_WORK", "")
     monkeypatch.setenv("FRESH", "")
-    with torch_kept():
-        yield
 
 
 def checkpoints(root: Path) -> list[Path]:

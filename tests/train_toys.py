@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -82,15 +81,6 @@ class ToyMethod:
         if self.poison and batch.step == self.poison[0]:
             loss = loss * self.poison[1]
         yield "net", loss
-
-
-@contextmanager
-def torch_kept() -> Iterator[None]:
-    """Threads and the choice of algorithms are afterwards what they were before."""
-    threads = torch.get_num_threads()
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(threads)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
