@@ -90,7 +90,7 @@ def masks(slices: Slices, component_px: int, settings: Figures, where: str) -> F
     at = gallery.choose(scores, settings.tumour_slices, settings.healthy_slices)
     keys = mixed_table.keys(Path("conf/graph.yaml"))
     found = forward_gallery.decided(keys, np.sort(scores["row"].to_numpy()[at]), slices, component_px)
-    names = {row.method: row.name for row in mixed_table.read(Path("conf/papers/anofpdm.yaml")).rows}
+    names = {row.method: row.name for row in mixed_table.MixedPaper.read(Path("conf/papers/anofpdm.yaml")).rows}
     short = {key: names.get(key, key).replace(" (", "\n(") for key in keys}
     shown = forward_gallery.examples(scores, at, slices, found)
     return forward_pictures.masks(shown, short, f"Maps and masks on test slices: {where}")

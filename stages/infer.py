@@ -13,7 +13,7 @@ from gliomap.base.place import Place
 from gliomap.data.slices import Slices
 from gliomap.diffusion.noise import Noise
 from gliomap.engine import device
-from gliomap.engine.inference import Infer, Predicted, Setting, chosen, cost, predict
+from gliomap.engine.inference import Infer, Predicted, Setting, chosen, cost, predict, warm_up
 from gliomap.engine.scorer import Scorer
 
 
@@ -42,11 +42,13 @@ def main(argv: list[str]) -> None:
 def scored(scorer: Scorer, setting: Setting, label: str) -> Iterator[tuple[str, Predicted]]:
     """Of each split. UserError if it has no slices."""
     slices = setting.slices
-    for split in ("val", "test"):
-        rows = chosen(slices.index, split, setting.infer.slice_step)
-        if len(rows) == 0:
+    rows = {split: chosen(slices.index, split, setting.infer.slice_step) for split in ("val", "test")}
+    for split, found in rows.items():
+        if len(found) == 0:
             raise UserError(f"{slices.folder / 'index.csv'}: no slices in split {split!r}, expected some; run preprocess")
-        yield split, predict(scorer, rows, setting, f"{label} {split}")
+    warm_up(scorer, rows["val"][0], setting)
+    for split, found in rows.items():
+        yield split, predict(scorer, found, setting, f"{label} {split}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from gliomap.base.files import write_json, write_npz
 from gliomap.data.slices import Slices
 from gliomap.diffusion.noise import Noise
 from gliomap.engine import device
-from gliomap.engine.inference import Infer, Setting, chosen, cost, predict
+from gliomap.engine.inference import Infer, Setting, chosen, cost, predict, warm_up
 
 KEPT = ("rows", "residual", "restored", "sd")  # of a scorer's arrays; sd where it makes several samples
 
@@ -82,6 +82,7 @@ def write(row: Row, split: str, folder: Path, setting: Setting, p: dict[str, Any
     rows = chosen(slices.index, split, setting.infer.slice_step)
     if len(rows) == 0:
         raise UserError(f"{slices.folder / 'index.csv'}: no slices in split {split!r}, expected some; run the stage before")
+    warm_up(scorer, rows[0], setting)
     arrays, evaluations, seconds = predict(scorer, rows, setting, f"residuals {row.key} {folder.name}")
     kept = {name: arrays[name] for name in KEPT if name in arrays}
     write_npz(path, modalities=np.array(scorer.modalities), **kept)

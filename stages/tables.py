@@ -100,10 +100,10 @@ def plot(board: pd.DataFrame, setup: Setup, dpi: int) -> None:
 
 def mmccd(found: Results) -> Made:
     """Tables 1 and 2. In the first, below the paper's rows, all other methods on the same slices."""
-    setup, paper = found.of("mmccd"), papers.read(PAPERS / "mmccd.yaml")
+    setup, paper = found.of("mmccd"), papers.Paper.read(PAPERS / "mmccd.yaml")
     alike = [entry for entry in found.entries if found.recipes[entry.system] == setup.recipe]
     rows = papers.rows(paper, alike, found.metrics)
-    pairs = modality_table.read(PAPERS / "mmccd_table2.yaml")
+    pairs = modality_table.PairsPaper.read(PAPERS / "mmccd_table2.yaml")
     cells = modality_table.cells(pairs, found.metrics)
     return {
         "mmccd_table1": (papers.frame(paper, rows, setup), papers.text(paper, rows, setup)),
@@ -117,7 +117,7 @@ def anofpdm(found: Results) -> Made:
     if not numbers:
         return {}
     numbers = over_seeds(Source("anofpdm", "mixed"), numbers, found.setup, found.seeds)
-    setup, paper = found.of("anofpdm"), mixed_table.read(PAPERS / "anofpdm.yaml")
+    setup, paper = found.of("anofpdm"), mixed_table.MixedPaper.read(PAPERS / "anofpdm.yaml")
     return {"anofpdm_table1": (mixed_table.frame(paper, numbers, setup), mixed_table.text(paper, numbers, setup))}
 
 
@@ -127,7 +127,7 @@ def ddmd(found: Results) -> Made:
     if not rows.numbers:
         return {}
     rows = replace(rows, numbers=over_seeds(Source("ddmd", "confusion"), rows.numbers, found.setup, found.seeds))
-    setup, paper = found.of("ddmd"), confusion_table.read(PAPERS / "ddmd.yaml")
+    setup, paper = found.of("ddmd"), confusion_table.ConfusionPaper.read(PAPERS / "ddmd.yaml")
     return {"ddmd_table1": (confusion_table.frame(paper, rows, setup), confusion_table.text(paper, rows, setup))}
 
 
@@ -135,7 +135,7 @@ def tsgm(found: Results, rules: Rules) -> Made:
     """Tables 2 and 3."""
     if not any(entry.system == tsgm_table.SYSTEM for entry in found.entries):
         return {}
-    setup, paper = found.of(tsgm_table.SYSTEM), tsgm_table.read(PAPERS / "tsgm.yaml")
+    setup, paper = found.of(tsgm_table.SYSTEM), tsgm_table.TsgmPaper.read(PAPERS / "tsgm.yaml")
     rows = tsgm_table.find(paper, found.entries)
     rows = replace(rows, numbers=over_seeds(Source("tsgm", "otsu"), rows.numbers, found.setup, found.seeds))
     wanted = {"tsgm_table2": paper.table2, "tsgm_table3": paper.table3}

@@ -12,10 +12,12 @@ from gliomap.data.slices import Slices
 from gliomap.diffusion.noise import Noise
 from gliomap.engine import device
 from gliomap.engine.inference import Infer, Setting, chosen, cost, predict
-from gliomap.level_tuning import Truth, decide
+from gliomap.level_tuning import decide, tumour_rows
 from gliomap.methods import rebuild
 from gliomap.methods.rebuild import Restore
 from gliomap.methods.rebuild_training import Plan, plans
+from gliomap.scoring import inputs
+from gliomap.scoring.inputs import Inputs
 from gliomap.scoring.masks import Postprocess
 from gliomap.scoring.thresholds import Calibrate
 
@@ -31,25 +33,26 @@ def main(argv: list[str]) -> None:
     with run.stage({"seed": int, **own, "postprocess": Postprocess, "calibrate": Calibrate}) as p:
         slices, infer = Slices.open(Path("data/slices") / arguments.store), p["infer"]
         setting = Setting(slices, Noise(p["seed"]), infer, device.launch(infer.precision, 1))
-        truth = Truth.of(slices, chosen(slices.index, "val", infer.slice_step), p["postprocess"], p["calibrate"])
-        found = [tune(plan, p, setting, truth) for plan in plans(arguments.networks) if plan.kind == "ddpm"]
+        rows = tumour_rows(slices, chosen(slices.index, "val", infer.slice_step))
+        found = [tune(plan, p, setting, rows) for plan in plans(arguments.networks) if plan.kind == "ddpm"]
     for decision in found:
         run.log(f"{decision['network']}: noise level {decision['noise_level']:g}, Dice {decision['dice_slice_tumour']:.4f}")
 
 
-def tune(plan: Plan, p: dict[str, Any], setting: Setting, truth: Truth) -> dict[str, Any]:
-    """Write and return the decision for one network."""
+def tune(plan: Plan, p: dict[str, Any], setting: Setting, rows: np.ndarray) -> dict[str, Any]:
+    """Write and return the decision for one network, from its maps of the validation slices `rows`."""
     own, models, slices, start = p["rebuild.restore"], Path("models"), setting.slices, time.perf_counter()
     denoiser = rebuild.load_ddpm(plan, own, models, slices.images.shape[-1], setting.fabric.device)
     taken: list[np.ndarray] = []
 
-    def maps(level: float) -> np.ndarray:
+    def scored(level: float) -> Inputs:
         scorer = rebuild.diffused(plan.modality, denoiser, own, level)
-        arrays, evaluations, _ = predict(scorer, truth.rows, setting, f"tune {plan.key} {level:g}")
+        arrays, evaluations, _ = predict(scorer, rows, setting, f"tune {plan.key} {level:g}")
         taken.append(evaluations)
-        return arrays["map"]
+        return inputs.beside(arrays, slices, "val", p["postprocess"])
 
-    decision = {"network": plan.key, "recipe": slices.recipe, **decide(p["rebuild.noise_levels"], maps, truth)}
+    found = decide(p["rebuild.noise_levels"], scored, p["calibrate"], p["postprocess"])
+    decision = {"network": plan.key, "recipe": slices.recipe, **found}
     write_json(rebuild.level_file(models, plan), decision)
     write_json(f"metrics/cost/tune-rebuild-{plan.key}.json", cost(time.perf_counter() - start, np.sum(taken, axis=0)))
     return decision

@@ -46,5 +46,6 @@ def write_store(folder: Path, images: np.ndarray) -> pd.DataFrame:
         rows = index.loc[index["split"] == split, "row"]
         labels = pd.DataFrame({"row": rows, "tumour_px": 0, "tumour": (rows % 3 == 0) * 1})
         files.write_csv(folder / f"labels_{split}.csv", labels)
-    files.write_json(folder / "recipe.json", {"modalities": MODALITIES, "pixel_mm": 6.0, "background": -1.0})
+    recipe = {"recipe": "common", "modalities": MODALITIES, "pixel_mm": 6.0, "background": -1.0}
+    files.write_json(folder / "recipe.json", recipe)
     return index

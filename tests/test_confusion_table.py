@@ -20,7 +20,7 @@ SETUP = tables.Setup("phantom", "common", "smoke", 0.95)
 
 @pytest.fixture(scope="module")
 def paper():
-    return confusion_table.read(FILE)
+    return confusion_table.ConfusionPaper.read(FILE)
 
 
 def entry(key, system="ddmd"):
@@ -158,4 +158,4 @@ def test_an_unknown_key_of_the_paper_is_refused(tmp_path):
     path = tmp_path / "ddmd.yaml"
     path.write_text(FILE.read_text().replace("certainty: 0.95", "certainty: 95.0"))
     with pytest.raises(UserError, match=r"rows\[4\].certainty is 95.0, expected 0 to 1"):
-        confusion_table.read(path)
+        confusion_table.ConfusionPaper.read(path)

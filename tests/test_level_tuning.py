@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from gliomap.base.errors import UserError
-from gliomap.level_tuning import Truth, decide
+from gliomap.level_tuning import decide, tumour_rows
+from gliomap.scoring import inputs
+from gliomap.scoring.inputs import Inputs
 from gliomap.scoring.masks import Postprocess
 from gliomap.scoring.thresholds import Calibrate
 
@@ -38,55 +40,53 @@ class Store:
         return brain
 
 
-def truth_of(post: Postprocess = POST) -> Truth:
-    return Truth.of(Store(), np.arange(4, 10), post, RULE)
+ROWS = np.array([5, 7])
+TRUE = Store().masks("val")[[1, 3]].astype(np.float32)
 
 
-def test_only_scored_tumour_slices_count():
-    truth = truth_of()
-    assert truth.rows.tolist() == [5, 7]
-    assert truth.mask.sum((1, 2)).tolist() == [4, 9]
-    assert truth.patients == 2  # p1, p2
-    assert Truth.of(Store(), np.array([4, 7, 9]), POST, RULE).rows.tolist() == [7]  # infer.slice_step leaves 5 out
+def scored(maps: np.ndarray, post: Postprocess = POST) -> Inputs:
+    arrays = {"rows": ROWS, "map": maps, "image_score": np.zeros(2, np.float32)}
+    return inputs.beside(arrays, Store(), "val", post)
 
 
-def test_the_region_is_the_eroded_brain():
-    assert truth_of().region.sum((1, 2)).tolist() == [16, 16]
-    assert truth_of(Postprocess(2.0, 0, 0)).region.sum((1, 2)).tolist() == [4, 4]  # 2 mm are one pixel
+def reached(maps: np.ndarray, post: Postprocess = POST) -> float:
+    return decide((0.5,), lambda level: scored(maps, post), RULE, post)["dice_slice_tumour"]
+
+
+def test_only_slices_with_tumour_on_the_grid_count():
+    assert tumour_rows(Store(), np.arange(4, 10)).tolist() == [5, 7]
+    assert tumour_rows(Store(), np.array([4, 7, 9])).tolist() == [7]  # infer.slice_step leaves 5 out
 
 
 def test_dice_at_the_best_threshold_by_hand():
     """The mask itself reaches 1. A map that finds only row 5 at any threshold reaches (1 + 0) / 2."""
-    truth = truth_of()
-    assert truth.reached(truth.mask.astype(np.float32)) == 1
-    one = truth.mask * np.array([1, 0], np.float32)[:, None, None]
-    assert truth.reached(one) == pytest.approx(0.5)
-    region = truth.region.astype(np.float32) + np.random.default_rng(0).normal(0, 1e-9, truth.region.shape)
-    everything = (2 * 4 / (16 + 4) + 2 * 9 / (16 + 9)) / 2
-    assert truth.reached(region.astype(np.float32)) <= everything + 0.1
+    assert reached(TRUE) == 1
+    assert reached(TRUE * np.array([1, 0], np.float32)[:, None, None]) == pytest.approx(0.5)
+    # 2 mm of 2 mm pixels leave the middle 2 x 2 of the brain: one pixel of row 5's four, four of row 7's nine
+    assert reached(TRUE, Postprocess(2.0, 0, 0)) == pytest.approx((2 * 1 / (1 + 4) + 2 * 4 / (4 + 9)) / 2, abs=1e-6)
 
 
 def test_the_best_level_wins_the_first_of_equals_and_the_edge_is_told():
-    truth, asked = truth_of(), []
+    asked = []
 
-    def maps(level: float) -> np.ndarray:
+    def maps(level: float) -> Inputs:
         asked.append(level)
         good = {0.2: 0.0, 0.4: 1.0, 0.6: 1.0, 0.8: 0.0}[level]
-        return truth.mask * np.array([1, good], np.float32)[:, None, None]
+        return scored(TRUE * np.array([1, good], np.float32)[:, None, None])
 
-    decision = decide((0.2, 0.4, 0.6, 0.8), maps, truth)
+    decision = decide((0.2, 0.4, 0.6, 0.8), maps, RULE, POST)
     assert asked == [0.2, 0.4, 0.6, 0.8]
     assert (decision["noise_level"], decision["dice_slice_tumour"], decision["at_edge"]) == (0.4, 1.0, False)
     assert [entry["dice_slice_tumour"] for entry in decision["grid"]] == [0.5, 1.0, 1.0, 0.5]
-    assert (decision["n_tumour_slices"], decision["n_patients"]) == (2, 2)
-    assert decide((0.6, 0.8), maps, truth)["at_edge"]
-    assert not decide((0.8,), maps, truth)["at_edge"]  # nothing was chosen
+    assert (decision["n_tumour_slices"], decision["n_patients"]) == (2, 2)  # p1, p2
+    assert decide((0.6, 0.8), maps, RULE, POST)["at_edge"]
+    assert not decide((0.8,), maps, RULE, POST)["at_edge"]  # nothing was chosen
 
 
 def test_no_level_or_no_tumour_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"rebuild\.noise_levels is empty"):
-        decide((), lambda level: None, truth_of())
+        decide((), lambda level: None, RULE, POST)
     store = Store()
     store.folder = tmp_path
     with pytest.raises(UserError, match=r"masks_val\.npy: none of the validation slices has a tumour"):
-        Truth.of(store, np.array([4, 8, 9]), POST, RULE)
+        tumour_rows(store, np.array([4, 8, 9]))

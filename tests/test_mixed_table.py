@@ -20,7 +20,7 @@ project = _project
 
 @pytest.fixture(scope="module")
 def paper():
-    return mixed_table.read(FILE)
+    return mixed_table.MixedPaper.read(FILE)
 
 
 def ours(paper, value: float, **changes) -> dict:

@@ -81,7 +81,7 @@ def test_all_of_mmccds_table_2_runs_after_the_edits_that_the_graph_asks_for():
         return text
 
     found = resolved(edit)
-    cells = modality_table.cells(modality_table.read(ROOT / "conf/papers/mmccd_table2.yaml"), {})
+    cells = modality_table.cells(modality_table.PairsPaper.read(ROOT / "conf/papers/mmccd_table2.yaml"), {})
     made = {str(out) for stage in found.values() for out in stage.get("outs", [])}
     read = {str(dep) for stage in found.values() for dep in stage["deps"]}
     assert len(cells) == 24

@@ -30,7 +30,7 @@ def numbers(dice: float | None, low: float | None = None, high: float | None = N
 def paper(*rows: Printed) -> Paper:
     dice = Column("Dice", "dice", "dice_slice_tumour", "n_tumour_slices", True, 3, "Mean over slices.")
     closest = Closest("brats2021", "mmccd", "paper")
-    return Paper("X", "A. Author, 2023", "Table 1", "test set", closest, "Oracle.", "Impossible.", (dice,), rows)
+    return Paper("X", "A. Author, 2023", "test set", closest, "Oracle.", "Table 1", "Impossible.", (dice,), rows)
 
 
 def printed(method: str, dice: float, doubtful: tuple[str, ...] = ()) -> Printed:
@@ -106,7 +106,7 @@ def test_the_closest_run_is_not_called_different():
 
 
 def test_mmccds_numbers_are_those_of_its_table_1():
-    rows = papers.read(ROOT / "conf/papers/mmccd.yaml").rows
+    rows = papers.Paper.read(ROOT / "conf/papers/mmccd.yaml").rows
     assert [r.dice for r in rows] == [0.2249, 0.2640, 0.4619, 0.5662, 0.5810, 0.6092]
     assert [r.auc for r in rows] == [0.4621, 0.4739, 0.9298, 0.9267, 0.9409, 0.9409]
     assert [r.assd for r in rows] == [3.5936, 3.513, 7.5508, 6.5021, 6.3487, 6.1171]
@@ -119,7 +119,7 @@ def test_a_typing_error_in_a_papers_file_is_named(tmp_path):
     text = (ROOT / "conf/papers/mmccd.yaml").read_text().replace("dice: 0.6092", "dicee: 0.6092")
     (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(UserError, match=r"rows\[5\].*dicee.*did you mean 'dice'"):
-        papers.read(tmp_path / "p.yaml")
+        papers.Paper.read(tmp_path / "p.yaml")
 
 
 def test_best_dice_first_none_last_ties_as_given():
@@ -181,7 +181,7 @@ def test_cost_names_what_is_missing(tmp_path):
 
 def everything(paper_file: Path, dice: float) -> dict:
     """Every metric that the tables ask for, all with the same value."""
-    names = [name for column in papers.read(paper_file).columns for name in column.names()]
+    names = [name for column in papers.Paper.read(paper_file).columns for name in column.names()]
     names += ranking.METRICS
     found = {name + end: dice for name in names for end in ("", "_lo", "_hi")}
     found |= dict.fromkeys(ranking.COUNTS, 40) | {"tercile_mm2_lower": 310.0, "tercile_mm2_upper": 1240.0}
@@ -206,8 +206,9 @@ def project(tmp_path, monkeypatch):
         "weigh: {weights: searched}\notsu: {threshold: otsu}\n"
     )
     write_cost(tmp_path / "metrics/cost")
+    recipe = {"recipe": "common", "modalities": ["flair"], "pixel_mm": 2.0, "background": -1.0}
     for system in ("mmccd", "trivial", "anofpdm", "ddmd", "tsgm"):
-        write_json(tmp_path / f"data/slices/{system}/recipe.json", {"recipe": "common"})
+        write_json(tmp_path / f"data/slices/{system}/recipe.json", recipe)
     for method, dice in (("mmccd/mmccd", 0.5), ("trivial/random", 0.25)):
         write_json(tmp_path / f"metrics/{method}.json", everything(source, dice))
         write_csv(tmp_path / f"scores/{method}.csv", ranking_toys.scores((dice,) * 4))

@@ -30,7 +30,7 @@ def test_the_cell_of_the_common_protocol():
 
 
 def test_ddmds_table_in_hundredths_with_columns_in_units_of_1():
-    paper = confusion_table.read(ROOT / "conf/papers/ddmd.yaml")
+    paper = confusion_table.ConfusionPaper.read(ROOT / "conf/papers/ddmd.yaml")
     names = [metric for column in paper.columns for metric in column.ours.values()]
     numbers = dict.fromkeys(names, 0.5) | {f"floor_{name}": 0.1 for name in names} | COUNTS
     numbers |= seeds.beside({"dice_slice_tumour": (0.6, 0.02, 3)})
@@ -42,7 +42,7 @@ def test_ddmds_table_in_hundredths_with_columns_in_units_of_1():
 
 
 def test_anofpdms_table_with_its_numbers_by_batch():
-    paper = mixed_table.read(ROOT / "conf/papers/anofpdm.yaml")
+    paper = mixed_table.MixedPaper.read(ROOT / "conf/papers/anofpdm.yaml")
     every = [metric for column in paper.columns for metric in column.ours.values()]
     names = [name.replace("{batch}", "100") for name in every]
     rest = ["floor_all_empty_mixed", "prevalence_foreground_mixed", "prevalence_foreground_unhealthy"]
@@ -69,7 +69,7 @@ def test_tsgms_cells_have_two_deviations_and_say_which_is_over_seeds(unit, name,
 
 
 def test_tsgms_frame_has_columns_for_them():
-    paper = tsgm_table.read(ROOT / "conf/papers/tsgm.yaml")
+    paper = tsgm_table.TsgmPaper.read(ROOT / "conf/papers/tsgm.yaml")
     entry = Entry("tsgm", "tsgm", "TSGM", "slice labels", (), ())
     found = Found({"tsgm": entry}, {}, {}, {("test", "tsgm"): {"n_patients": 3} | OVER})
     frame = tsgm_table.frame(paper, paper.table2, found)
@@ -78,7 +78,7 @@ def test_tsgms_frame_has_columns_for_them():
 
 
 def test_the_papers_table_and_its_csv():
-    paper = papers.read(ROOT / "conf/papers/mmccd.yaml")
+    paper = papers.Paper.read(ROOT / "conf/papers/mmccd.yaml")
     numbers = everything(ROOT / "conf/papers/mmccd.yaml", 0.5) | seeds.beside({"dice_slice_tumour": (0.6, 0.1, 3)})
     found = papers.rows(paper, [], {"mmccd": numbers})
     assert "0.500 [0.500, 0.500]; 0.600±0.100 (3 seeds)" in papers.text(paper, found, SETUP)

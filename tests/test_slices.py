@@ -115,6 +115,11 @@ def test_damaged_stores_are_refused(written, tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(UserError, match="no modality 'pd'"):
         Slices.open(tmp_path).read([0], ("pd",))
+    whole = files.read_json(tmp_path / "recipe.json")
+    files.write_json(tmp_path / "recipe.json", {name: value for name, value in whole.items() if name != "recipe"})
+    with pytest.raises(UserError, match=r"recipe.json: found no recipe, expected recipe, modalities"):
+        Slices.open(tmp_path)
+    files.write_json(tmp_path / "recipe.json", whole)
     np.save(tmp_path / "brain.npy", np.zeros((2, 10, 10), np.uint8))
     with pytest.raises(UserError, match=r"brain.npy: holds 2"):
         Slices.open(tmp_path).brain_of([0])

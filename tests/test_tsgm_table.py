@@ -23,7 +23,7 @@ THERE = {"icts": ("t1ce",), "inhouse": MODALITIES}
 
 @pytest.fixture(scope="module")
 def paper():
-    return tsgm_table.read(FILE)
+    return tsgm_table.TsgmPaper.read(FILE)
 
 
 def entry(key, system="tsgm"):
@@ -177,4 +177,4 @@ def test_an_unknown_key_of_the_paper_is_refused(tmp_path):
     path = tmp_path / "tsgm.yaml"
     path.write_text(FILE.read_text().replace("unit: length", "unit: mm"))
     with pytest.raises(UserError, match=r"columns\[5\].unit is 'mm'"):
-        tsgm_table.read(path)
+        tsgm_table.TsgmPaper.read(path)

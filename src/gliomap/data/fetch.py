@@ -24,6 +24,7 @@ from gliomap.base.errors import UserError
 BLOCK = 1 << 20  # bytes a read
 RANGE_BEYOND_END = http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE  # the part already has everything
 TIMEOUT = 60  # seconds without a byte
+SAFE = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.0 to 3.11.3 have none; see _extract_tar
 
 
 @dataclass(frozen=True)
@@ -173,8 +174,9 @@ def _extract_tar(archive: Path, folder: Path) -> None:
                 if not (member.isfile() or member.isdir()):
                     raise UserError(f"{archive}: member {member.name!r} is a link or device, expected files and folders "
                                     "only; do not use this archive, get it from the official page")  # fmt: skip
+            # all members are files and folders inside of `folder`; the filter also drops their owners and odd permissions
             for member in run.progress(members, label=f"unpack {archive.name}", unit="file"):
-                tar.extract(member, folder, filter="data")
+                tar.extract(member, folder, **SAFE)
     except (tarfile.TarError, EOFError) as error:
         raise UserError(f"{archive}: not a whole tar archive ({error}); delete it and run `dvc repro download`") from error
 

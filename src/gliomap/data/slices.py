@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,16 @@ from gliomap.base.errors import UserError
 SPLITS = ("train", "val", "test")
 TEXT = {"case": str, "patient": str, "split": str}
 AGAIN = "run the preprocess stage again"
+MADE = ("recipe", "modalities", "pixel_mm", "background")  # of recipe.json, what is read again
+
+
+def made_with(folder: Path) -> dict[str, Any]:
+    """What recipe.json of a store says. UserError if it is missing, or lacks a name of MADE."""
+    path = folder / "recipe.json"
+    found = files.read_json(path)
+    if missing := [name for name in MADE if name not in found]:
+        raise UserError(f"{path}: found no {', '.join(missing)}, expected {', '.join(MADE)}; {AGAIN}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,7 @@ class Slices:
 
     folder: data/slices/<system>. index: N rows with row, case, patient, z (mm), split, brain_px. modalities: the
     channels of `images`, in order. pixel_mm: side of a pixel. background: intensity outside the head, NaN if it varies.
+    recipe: name of the one that made them.
     """
 
     folder: Path
@@ -32,6 +44,7 @@ class Slices:
     modalities: tuple[str, ...]
     pixel_mm: float
     background: float
+    recipe: str
 
     @classmethod
     def open(cls, folder: str | Path) -> Slices:
@@ -40,9 +53,9 @@ class Slices:
         index = files.read_csv(folder / "index.csv", dtype=TEXT, keep_default_na=False)
         if not np.array_equal(index["row"], np.arange(len(index))):
             raise UserError(f"{folder / 'index.csv'}: rows are not numbered 0, 1, 2 ..., as they were written; {AGAIN}")
-        recipe = files.read_json(folder / "recipe.json")
-        background = np.nan if recipe["background"] is None else float(recipe["background"])
-        return cls(folder, index, tuple(recipe["modalities"]), float(recipe["pixel_mm"]), background)
+        made = made_with(folder)
+        background = np.nan if made["background"] is None else float(made["background"])
+        return cls(folder, index, tuple(made["modalities"]), float(made["pixel_mm"]), background, str(made["recipe"]))
 
     @cached_property
     def images(self) -> NDArray[np.float16]:
@@ -62,11 +75,6 @@ class Slices:
     def _case(self) -> NDArray[np.int64]:
         """(N,): which case, in order of first appearance."""
         return pd.factorize(self.index["case"])[0]
-
-    @cached_property
-    def recipe(self) -> str:
-        """Name of the recipe that made the store; the folder's where recipe.json does not say."""
-        return str(files.read_json(self.folder / "recipe.json").get("recipe", self.folder.name))
 
     def rows(self, split: str, tumour: bool | None = None) -> NDArray[np.int64]:
         """Rows of a split, ascending: all, or those with or without tumour by the label in labels_<split>.csv."""

@@ -58,18 +58,22 @@ class Setting:
 
 
 class Predicted(NamedTuple):
-    """arrays: for Place.predictions. evaluations: of networks, int64 (n,), one a slice. seconds: that scoring them took."""
+    """arrays: for Place.predictions. evaluations: of networks, int64 (n,), one a slice. seconds: that scoring took."""
 
     arrays: dict[str, np.ndarray]
     evaluations: np.ndarray
     seconds: float
 
 
+def warm_up(scorer: Scorer, row: int, setting: Setting) -> None:
+    """Score one slice for nothing: the first call of a network takes longer than any other. Before seconds are measured."""
+    _score(scorer, np.array([row], np.int64), setting)
+
+
 def predict(scorer: Scorer, rows: np.ndarray, setting: Setting, label: str) -> Predicted:
     """Of the rows; there must be some."""
     size = setting.infer.batch
     parts = [rows[i : i + size] for i in range(0, len(rows), size)]
-    _score(scorer, rows[:1], setting)  # not measured: the first call of a network takes longer than any other
     start = time.perf_counter()
     found = [_score(scorer, part, setting) for part in run.progress(parts, label=label, unit="batches")]
     seconds = time.perf_counter() - start

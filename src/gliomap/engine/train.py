@@ -153,19 +153,7 @@ def fit(method: Method, feed: Feed, train: Train, job: Job, folder: Path, held_o
     for step in steps:
         torch.manual_seed(_step_seed(job.seed, step, fabric.global_rank))  # dropout
         lr = state.set_lr(lr_factor(step, train))
-        state.turns = {}
-        for name, loss in _losses(method, feed.batch(step, train.batch), noise, fabric):
-            optimiser = state.optimisers[name]
-            optimiser.zero_grad()
-            fabric.backward(loss)
-            _average_gradients(optimiser, fabric)
-            if train.clip:
-                clip_grad_norm_(_parameters(optimiser), train.clip)
-            optimiser.step()
-            state.turns[name] = state.turns.get(name, 0) + 1
-            state.fresh.setdefault(name, []).append(fabric.all_reduce(loss.detach().clone(), reduce_op="mean"))
-        if state.ema is not None:
-            state.ema.update_parameters(state.nets)
+        _take_step(method, state, feed.batch(step, train.batch), train.clip, noise, fabric)
         state.step = step + 1
         logs = state.step % train.log_every == 0 or state.step == train.steps
         saves = state.step % train.save_every == 0 or state.step == train.steps
@@ -265,6 +253,23 @@ def _write(out: Path, method: Method, job: Job, state: State, identity: dict[str
     cost = {"seconds": round(state.seconds, 1), "steps": state.step, "parameters": sum(parameters.values())}
     file = f"train-{method.name}-{job.key}.json"
     write_json(job.root / "metrics" / "cost" / file, {**cost, "device": device.available()})
+
+
+def _take_step(method: Method, state: State, batch: Batch, clip: float, noise: Noise, fabric: Fabric) -> None:
+    """One optimiser step for each loss of the method on this batch, then the averaged weights."""
+    state.turns = {}
+    for name, loss in _losses(method, batch, noise, fabric):
+        optimiser = state.optimisers[name]
+        optimiser.zero_grad()
+        fabric.backward(loss)
+        _average_gradients(optimiser, fabric)
+        if clip:
+            clip_grad_norm_(_parameters(optimiser), clip)
+        optimiser.step()
+        state.turns[name] = state.turns.get(name, 0) + 1
+        state.fresh.setdefault(name, []).append(fabric.all_reduce(loss.detach().clone(), reduce_op="mean"))
+    if state.ema is not None:
+        state.ema.update_parameters(state.nets)
 
 
 def _losses(method: Method, batch: Batch, noise: Noise, fabric: Fabric) -> Iterator[tuple[str, Tensor]]:

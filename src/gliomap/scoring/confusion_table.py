@@ -15,7 +15,7 @@ from gliomap.base.errors import UserError
 from gliomap.scoring import leaderboard, repeats, seeds
 from gliomap.scoring.leaderboard import Entry, Numbers
 from gliomap.scoring.mixed_table import NOTHING, number
-from gliomap.scoring.papers import ABSENT, NOT_PRINTED, Closest, difference
+from gliomap.scoring.papers import ABSENT, NOT_PRINTED, Heading, difference
 from gliomap.scoring.repeats import Repeats
 from gliomap.scoring.spread import COLUMN, HEADING, Comparison, Stated
 from gliomap.scoring.tables import NONE, Setup, fixed, is_number, markdown
@@ -61,16 +61,11 @@ class Printed:
 
 
 @dataclass(frozen=True)
-class ConfusionPaper:
+class ConfusionPaper(Heading):
     """conf/papers/ddmd.yaml."""
 
-    name: str
-    paper: str
     source: str
-    setting: str
     supervision: str
-    closest: Closest
-    conventions: str
     damage: str
     columns: tuple[Column, ...]
     rows: tuple[Printed, ...]
@@ -83,11 +78,6 @@ class Rows:
     entries: Mapping[str, Entry]
     numbers: Mapping[str, Numbers]
     folds: Repeats
-
-
-def read(path: Path) -> ConfusionPaper:
-    """The paper's table. UserError naming the key that does not fit."""
-    return params.convert(params.load(path), ConfusionPaper, str(path), "")
 
 
 def rows(entries: Sequence[Entry], setup: Setup, system: str = "ddmd") -> Rows:

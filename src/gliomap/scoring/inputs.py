@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,21 +50,30 @@ def read(path: Path, slices: Slices, split: str, post: Postprocess) -> Inputs:
 
     UserError if the file holds other slices than the split's, misses a case, holds NaN, or no slice has a tumour.
     """
-    every = np.asarray(slices.mask_rows(split))
-    index = slices.index.set_index("row", drop=False).loc[every].reset_index(drop=True)
-    found = _predictions(path, index, slices.masks(split).shape[1:])
-    rows = found["rows"]
-    at = np.searchsorted(every, rows)
-    truth, brain = slices.masks(split)[at].astype(bool), np.asarray(slices.brain_of(rows), bool)
-    tumour = np.isin(rows, slices.rows(split, tumour=True))
-    if not (tumour & truth.any((1, 2))).any():
-        what = f"none of the {len(rows)} {split} slices has a tumour"
+    index = slices.index[slices.index["split"] == split]
+    found = beside(_predictions(path, index, slices.masks(split).shape[1:]), slices, split, post)
+    if not found.scored.any():
+        what = f"none of the {len(found.tumour)} {split} slices has a tumour"
         raise UserError(f"{path}: {what}, expected at least one; use more patients or a smaller infer.slice_step")
-    maps = masks.smooth(found["map"].astype(np.float32, copy=False), post.median_px)
-    region = masks.erode(brain, post.erode_mm / slices.pixel_mm)
-    own = found["mask"].astype(bool) if "mask" in found else None
-    index = index.iloc[at].reset_index(drop=True)
-    return Inputs(index, maps, found["image_score"], own, truth, brain, region, tumour, slices.pixel_mm, len(every))
+    return found
+
+
+def beside(found: Mapping[str, np.ndarray], slices: Slices, split: str, post: Postprocess) -> Inputs:
+    """The same of arrays in memory, as `engine.inference.predict` gives them: rows of the split, map, image_score, mask."""
+    every, rows = slices.mask_rows(split), found["rows"]
+    truth, brain = slices.masks(split)[np.searchsorted(every, rows)].astype(bool), slices.brain_of(rows)
+    return Inputs(
+        index=slices.index.set_index("row", drop=False).loc[rows].reset_index(drop=True),
+        maps=masks.smooth(found["map"].astype(np.float32, copy=False), post.median_px),
+        image_score=found["image_score"],
+        own=found["mask"].astype(bool) if "mask" in found else None,
+        truth=truth,
+        brain=brain,
+        region=masks.erode(brain, post.erode_mm / slices.pixel_mm),
+        tumour=np.isin(rows, slices.rows(split, tumour=True)),
+        pixel_mm=slices.pixel_mm,
+        split_size=len(every),
+    )
 
 
 def _predictions(path: Path, index: pd.DataFrame, image: tuple[int, int]) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from gliomap.base import params
 from gliomap.base.errors import UserError
 from gliomap.base.files import read_json
 from gliomap.base.place import Place
+from gliomap.data.slices import made_with
 
 SLICES = Path("data/slices")
 Numbers = Mapping[str, float | None]  # of metrics/<system>/<method>.json; None where a number does not exist
@@ -77,7 +78,7 @@ def metrics(entries: Iterable[Entry]) -> dict[str, Numbers]:
 def recipes(entries: Iterable[Entry]) -> dict[str, str]:
     """Recipe of each system's slices, by data/slices/<system>/recipe.json. UserError if one is missing."""
     systems = dict.fromkeys(entry.system for entry in entries)
-    return {system: str(read_json(SLICES / system / "recipe.json")["recipe"]) for system in systems}
+    return {system: str(made_with(SLICES / system)["recipe"]) for system in systems}
 
 
 def numbers(path: Path, stage: str) -> Numbers:

@@ -20,6 +20,7 @@ SHAPES = {  # n slices, w guidance weights, m modalities (flair, t2), q quantile
     "stack_h": "nkyx", "stack_ref": "nkyx", "x_h": "nkyx", "x_ref": "nkyx",
 }  # fmt: skip
 STUDY = SHAPES | {"end": "nm"}  # of study.npz: a few slices with every step
+STUDY_AGAIN = "run the `study_forward` stage again"
 KNOWN = {"m": 2, "q": 101}
 CHUNK = 256  # slices of all modalities held at once
 
@@ -56,19 +57,20 @@ def read(path: Path, slices: Slices, split: str, names: Iterable[str], study: bo
     study: a file of a few slices in any order, put in order here; any other must have some of every case of the split.
     UserError if the file is missing or damaged, or does not fit.
     """
-    arrays = _arrays(path, ("rows", *names))
+    again = STUDY_AGAIN if study else AGAIN
+    arrays = _arrays(path, ("rows", *names), again)
     every = slices.index[slices.index["split"] == split]
-    _check_shapes(path, arrays, STUDY if study else SHAPES)
+    _check_shapes(path, arrays, STUDY if study else SHAPES, again)
     index = every
     if study:
         order = np.argsort(arrays["rows"], kind="stable")
         arrays = {name: v[order] if STUDY[name][0] == "n" else v for name, v in arrays.items()}
         index = every[every["case"].isin(every["case"][every["row"].isin(arrays["rows"])])]
-    check_rows(path, arrays["rows"], index)
+    check_rows(path, arrays["rows"], index, again)
     for name, values in arrays.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             what = f"found NaN or infinity in {name}, expected finite numbers; mend the method or its training"
-            raise UserError(f"{path}: {what}, and {AGAIN}")
+            raise UserError(f"{path}: {what}, and {again}")
     here = every.set_index("row", drop=False).loc[arrays.pop("rows")].reset_index(drop=True)
     return Predicted(path, here, arrays, len(every))
 
@@ -96,24 +98,24 @@ def check_size(found: Predicted, name: str, image: tuple[int, int]) -> None:
         raise UserError(f"{found.path}: {what}; {AGAIN}")
 
 
-def _arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+def _arrays(path: Path, names: Iterable[str], again: str) -> dict[str, np.ndarray]:
     """Only the arrays that are needed: a file of the paper's size holds several GB."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; run the stage that writes it (`dvc repro`), or `dvc checkout` to restore it")
     try:
         with np.load(path, allow_pickle=False) as archive:
             if missing := sorted(set(names) - set(archive.files)):
-                raise UserError(f"{path}: found no {', '.join(missing)}, expected {', '.join(names)}; {AGAIN}")
+                raise UserError(f"{path}: found no {', '.join(missing)}, expected {', '.join(names)}; {again}")
             return {name: archive[name] for name in names}
     except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"{path}: not a readable npz file ({error}); {AGAIN}") from error
+        raise UserError(f"{path}: not a readable npz file ({error}); {again}") from error
 
 
-def _check_shapes(path: Path, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, str]) -> None:
+def _check_shapes(path: Path, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, str], again: str) -> None:
     sizes = KNOWN | {"n": len(arrays["rows"])}
     for name, values in arrays.items():
         letters = shapes[name]
         fits = values.ndim == len(letters) and values.size > 0
         if not fits or any(sizes.setdefault(letter, size) != size for letter, size in zip(letters, values.shape)):
             wanted = ", ".join(str(sizes.get(letter, letter)) for letter in letters)
-            raise UserError(f"{path}: {name} has shape {values.shape}, expected ({wanted}); {AGAIN}")
+            raise UserError(f"{path}: {name} has shape {values.shape}, expected ({wanted}); {again}")

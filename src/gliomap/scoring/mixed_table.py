@@ -14,7 +14,7 @@ from gliomap.base import params
 from gliomap.base.errors import UserError
 from gliomap.scoring import leaderboard, seeds
 from gliomap.scoring.leaderboard import Numbers
-from gliomap.scoring.papers import NOT_PRINTED, Closest, difference
+from gliomap.scoring.papers import NOT_PRINTED, Heading, difference
 from gliomap.scoring.spread import COLUMN, HEADING, Comparison, Stated
 from gliomap.scoring.tables import NONE, Setup, fixed, is_number, markdown
 
@@ -58,25 +58,15 @@ class Printed:
 
 
 @dataclass(frozen=True)
-class MixedPaper:
+class MixedPaper(Heading):
     """conf/papers/anofpdm.yaml."""
 
-    name: str
-    paper: str
     source: str
-    setting: str
     healthy_share: float
-    closest: Closest
-    conventions: str
     inconsistency: str
     tuning: str
     columns: tuple[Column, ...]
     rows: tuple[Printed, ...]
-
-
-def read(path: Path) -> MixedPaper:
-    """The paper's table. UserError naming the key that does not fit."""
-    return params.convert(params.load(path), MixedPaper, str(path), "")
 
 
 def keys(graph: Path) -> list[str]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
-from gliomap.base import params
 from gliomap.base.errors import UserError
 from gliomap.scoring import seeds
 from gliomap.scoring.leaderboard import Numbers, need
-from gliomap.scoring.papers import Closest, difference
+from gliomap.scoring.papers import Heading, difference
 from gliomap.scoring.pictures import NAMES
 from gliomap.scoring.spread import COLUMN, Comparison, Stated
 from gliomap.scoring.tables import COUNTS, NONE, Setup, count, fixed, is_number, markdown, with_interval
@@ -48,21 +47,30 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class PairsPaper:
+class PairsPaper(Heading):
     """conf/papers/mmccd_table2.yaml. metric, n: ours in metrics/<system>/<method>.json; pairs: <x>-<y>."""
 
-    name: str
-    paper: str
     source: str
-    setting: str
-    closest: Closest
-    conventions: str
     metric: str
     n: str
     digits: int
     gain: Gain
     pairs: tuple[str, ...]
     rows: tuple[Printed, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The paper's table. UserError naming what does not fit."""
+        paper = super().read(path)
+        for row in paper.rows:
+            for what, found in (("methods", row.methods), ("dice", row.dice)):
+                if len(found) != len(paper.pairs):
+                    wrong = f"has {len(found)} entries, expected one for each of the {len(paper.pairs)} pairs"
+                    raise UserError(f"{path}: {what} of {row.name} {wrong}; mend the file")
+        unknown = {paper.gain.of, paper.gain.over} - {row.name for row in paper.rows}
+        if unknown:
+            raise UserError(f"{path}: gain names {', '.join(sorted(unknown))}, expected names of rows; mend the file")
+        return paper
 
 
 @dataclass(frozen=True)
@@ -75,20 +83,6 @@ class Cell:
     key: str
     printed: float
     ours: Numbers | None
-
-
-def read(path: Path) -> PairsPaper:
-    """The paper's table. UserError naming what does not fit."""
-    paper = params.convert(params.load(path), PairsPaper, str(path), "")
-    for row in paper.rows:
-        for what, found in (("methods", row.methods), ("dice", row.dice)):
-            if len(found) != len(paper.pairs):
-                expected = f"one for each of the {len(paper.pairs)} pairs"
-                raise UserError(f"{path}: {what} of {row.name} has {len(found)} entries, expected {expected}; mend the file")
-    unknown = {paper.gain.of, paper.gain.over} - {row.name for row in paper.rows}
-    if unknown:
-        raise UserError(f"{path}: gain names {', '.join(sorted(unknown))}, expected names of rows; mend the file")
-    return paper
 
 
 def cells(paper: PairsPaper, metrics: Mapping[str, Numbers]) -> list[Cell]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pandas as pd
 
@@ -70,15 +70,26 @@ class Printed:
 
 
 @dataclass(frozen=True)
-class Paper:
-    """A table of a paper: conf/papers/<name>.yaml."""
+class Heading:
+    """What every file in conf/papers/ says of its paper: name and citation, its setting, its conventions of scoring."""
 
     name: str
     paper: str
-    source: str
     setting: str
     closest: Closest
     conventions: str
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The paper's tables. UserError naming the key that does not fit."""
+        return params.convert(params.load(path), cls, str(path), "")
+
+
+@dataclass(frozen=True)
+class Paper(Heading):
+    """A table of a paper: conf/papers/<name>.yaml."""
+
+    source: str
     doubt: str
     columns: tuple[Column, ...]
     rows: tuple[Printed, ...]
@@ -93,11 +104,6 @@ class Row:
     supervision: str
     printed: Printed | None
     ours: Numbers | None
-
-
-def read(path: Path) -> Paper:
-    """The paper's table. UserError naming the key that does not fit."""
-    return params.convert(params.load(path), Paper, str(path), "")
 
 
 def rows(paper: Paper, entries: Sequence[Entry], metrics: Mapping[str, Numbers]) -> list[Row]:
@@ -154,7 +160,7 @@ def text(paper: Paper, found: Sequence[Row], setup: Setup) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def difference(paper: Paper, setup: Setup) -> str:
+def difference(paper: Heading, setup: Setup) -> str:
     """What keeps this run from being a reproduction of the paper."""
     if setup.data == "phantom":
         return "**No reproduction of the paper:** the images are generated; the two sides share methods and metrics only."

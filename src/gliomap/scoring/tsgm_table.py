@@ -15,7 +15,7 @@ from gliomap.base.errors import UserError
 from gliomap.scoring import leaderboard, seeds
 from gliomap.scoring.leaderboard import Entry, Numbers
 from gliomap.scoring.mixed_table import number
-from gliomap.scoring.papers import ABSENT, NOT_PRINTED, Closest, difference
+from gliomap.scoring.papers import ABSENT, NOT_PRINTED, Heading, difference
 from gliomap.scoring.pictures import NAMES
 from gliomap.scoring.spread import COLUMN, HEADING, NOT_COMPARABLE, Comparison, Stated
 from gliomap.scoring.tables import NONE, Setup, fixed, is_number, markdown
@@ -91,15 +91,10 @@ class Table:
 
 
 @dataclass(frozen=True)
-class TsgmPaper:
+class TsgmPaper(Heading):
     """conf/papers/tsgm.yaml. needs: row -> modalities without which it has no numbers."""
 
-    name: str
-    paper: str
-    setting: str
-    closest: Closest
     supervision: str
-    conventions: str
     spread: str
     cohorts: tuple[Cohort, ...]
     needs: dict[str, tuple[str, ...]]
@@ -139,11 +134,6 @@ class Line:
     printed: Printed | None
     ours: Numbers | None
     why: str
-
-
-def read(path: Path) -> TsgmPaper:
-    """The paper's tables. UserError naming the key that does not fit."""
-    return params.convert(params.load(path), TsgmPaper, str(path), "")
 
 
 def find(paper: TsgmPaper, entries: Sequence[Entry]) -> Found:
