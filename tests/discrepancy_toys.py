@@ -22,10 +22,9 @@ class ToyStore(Slices):
         split = np.repeat(["train", "val", "test"], splits)
         rows = np.arange(len(split))
         index = pd.DataFrame({"row": rows, "case": [f"c{r // 2}" for r in rows], "z": 80 + rows, "split": split})
-        store = cls(Path("data/slices/common"), index, MODALITIES, 3.0, BACKGROUND)
+        store = cls(Path("data/slices/common"), index, MODALITIES, 3.0, BACKGROUND, "common")
         images = np.random.default_rng(3).uniform(-1, 1, (len(rows), 4, size, size))
         store.__dict__ |= {"images": images.astype(np.float16), "brain": np.ones((len(rows), size, size), np.uint8)}
-        store.__dict__["recipe"] = "common"
         store.__dict__["tumour"] = pd.Series(rows).map(tumour).fillna(0).astype(int)
         return store
 
