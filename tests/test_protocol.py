@@ -1,4 +1,4 @@
-"""What dvc.yaml makes of `protocol`: which recipe each store gets, and whose networks the DPM rows take."""
+"""What dvc.yaml makes of `protocol` (recipe of each store, whose networks the DPM rows take) and of tools/pairs.py."""
 
 import re
 from collections.abc import Callable
@@ -10,10 +10,14 @@ import pytest
 from dvc.parsing import DataResolver
 from dvc.repo import Repo
 from ruamel.yaml import YAML
+from tools import pairs
 
+from gliomap.base.errors import UserError
 from gliomap.scoring import modality_table
+from gliomap.scoring.modality_table import PairsPaper
 
 ROOT = Path(__file__).resolve().parents[1]
+SWITCHED = ("conf/graph.yaml", "dvc.yaml")
 OWN = {"mmccd": "mmccd", "anofpdm": "anofpdm", "ddmd": "ddmd", "tsgm": "tsgm", "trivial": "common"}
 
 
@@ -68,25 +72,48 @@ def test_both_protocols_have_the_same_stages_but_for_the_trainings_on_tsgms_slic
     assert not set(stages("common")) - set(stages("paper"))
 
 
-def test_all_of_mmccds_table_2_runs_after_the_edits_that_the_graph_asks_for():
-    graph = (ROOT / "conf/graph.yaml").read_text()
-    words = re.search(r"(?m)^# add +(dae_t2=.*?) +to `rebuilt`", graph)[1]
-
-    def edit(name: str, text: str) -> str:
-        if name == "dvc.yaml":
-            return re.sub(r"(?m)^      # - ", "      - ", text)
-        if name == "conf/graph.yaml":
-            text = re.sub(r"(?m)^  # (- \w+-\w+$|\w+: \{system: mmccd)", r"  \1", text)
-            return re.sub(r"(?m)^(rebuilt: .*)$", rf"\1 {words}", text)
-        return text
-
-    found = resolved(edit)
-    cells = modality_table.cells(modality_table.PairsPaper.read(ROOT / "conf/papers/mmccd_table2.yaml"), {})
+def test_all_of_mmccds_table_2_runs_after_one_command():
+    everything = pairs.Choice.of(["all"])
+    found = resolved(lambda name, text: pairs.switched(text, everything) if name in SWITCHED else text)
+    cells = modality_table.cells(PairsPaper.read(ROOT / "conf/papers/mmccd_table2.yaml"), {})
     made = {str(out) for stage in found.values() for out in stage.get("outs", [])}
     read = {str(dep) for stage in found.values() for dep in stage["deps"]}
     assert len(cells) == 24
     for cell in cells:
         for split in ("val", "test"):
             assert f"predictions/mmccd/{split}/{cell.key}.npz" in made, cell
+        assert cell.key in found["evaluate@mmccd"]["cmd"].split()
     assert {path for path in read if path.startswith(("models/mmccd/", "models/translator/", "models/levels/"))} <= made
-    assert {f"models/rebuild/{word.split('=')[1].replace('/', '-')}" for word in words.split()} <= made
+    trained = {word.split("=")[1] for word in found["train_rebuild"]["cmd"].split() if "=" in word and "/" in word}
+    assert {f"models/rebuild/{word.replace('/', '-')}" for word in trained} <= made
+    assert {"dae/t1", "ddpm/t2"} <= trained
+
+
+def test_the_default_is_what_is_committed_and_every_choice_leads_back_to_it():
+    default = pairs.Choice.of(["default"])
+    for name in SWITCHED:
+        text = (ROOT / name).read_text()
+        assert pairs.switched(text, default) == text
+        for words in (["all"], ["t1-t2"], ["t2-t1", "t1"]):
+            changed = pairs.switched(text, pairs.Choice.of(words))
+            assert pairs.switched(changed, default) == text
+
+
+def test_a_pair_takes_both_of_its_translators_and_no_other_rows():
+    some = pairs.Choice.of(["t1-t2", "t1"])
+    found = resolved(lambda name, text: pairs.switched(text, some) if name in SWITCHED else text)
+    names = {name for name in found if name.startswith(("train_translator", "train_mmccd"))}
+    assert names == {
+        *(f"train_translator@{pair}" for pair in ("flair-t2", "t2-flair", "t1-t2", "t2-t1")),
+        *(f"train_mmccd@{pair}" for pair in ("flair-t2", "t1-t2")),
+    }
+    assert {"infer@mmccd_t1_t2", "infer@cyclic_unet_t1_t2"} <= set(found)
+    assert "infer@mmccd_t2_flair" not in found
+    rebuilt = found["infer_rebuild"]["cmd"].split()
+    assert "dae_t1=dae/t1" in rebuilt
+    assert "dae_t2=dae/t2" not in rebuilt
+
+
+def test_a_pair_that_does_not_exist_is_one_sentence():
+    with pytest.raises(UserError, match=r"found the pair 't1-t1ce', expected some of flair-t2, .*, default; change"):
+        pairs.Choice.of(["t2-t1", "t1-t1ce"])

@@ -1,6 +1,5 @@
 """Folds and seeds as experiments: what is run, kept, skipped; DVC is a small script here, git is real."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -10,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tools import repeat as tool
 
 from gliomap.base import files
 from gliomap.base.errors import UserError
@@ -48,17 +48,6 @@ for path, value in zip([f"metrics/{{ {PATHS!r}[target] }}.json" for target in ta
 commit = git("commit-tree", git("write-tree", env=index), "-p", "HEAD", "-m", name)
 git("update-ref", "refs/exps/ab/cdef/" + name, commit)
 """
-
-
-def load():
-    spec = importlib.util.spec_from_file_location("tool_repeat", ROOT / "tools/repeat.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["tool_repeat"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = load()
 
 
 def git(*words):
