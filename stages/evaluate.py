@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
             write_json(place.metrics, numbers)
     for place, (_, _, numbers) in found.items():
         dice, best, area = (numbers[k] for k in ("dice_slice_tumour", "dice_slice_tumour_oracle", "auprc_pooled_brain"))
-        n = f"{numbers['n_tumour_slices']} tumour slices of {numbers['n_patients']} patients"
+        n = f"{numbers['n_tumour_slices']} tumour slices of {numbers['n_patients_tumour']} patients"
         run.log(f"{place.method}: Dice {dice:.4f} (oracle threshold {best:.4f}), in-brain AUPRC {area:.4f}, {n}")
 
 

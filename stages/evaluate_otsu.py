@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
             write_json(Path("metrics/otsu") / population.name / f"{row}.json", numbers)
     for (population, row), (_, numbers) in zip(cells, found, strict=True):
         dice, alarms = numbers["dice_mean"], numbers["alarm_rate_healthy"]
-        n = f"{numbers['n_tumour_slices']} tumour slices of {numbers['n_patients']} patients"
+        n = f"{numbers['n_tumour_slices']} tumour slices of {numbers['n_patients_tumour']} patients"
         run.log(f"{row} on {population.name}: Dice {dice:.4f}, alarms on healthy slices {alarms:.4f}, {n}")
 
 

@@ -15,6 +15,7 @@ from gliomap.engine import device
 from gliomap.engine.inference import Infer, Setting, chosen
 from gliomap.methods.mmccd import SECTIONS, Mmccd, MmccdScorer, followed, scorer
 from gliomap.methods.stripe_study import Tradeoff, by_stride, check_strides, members
+from gliomap.methods.stripes import every_stripe
 
 PATH = Path("predictions/mmccd/study.npz")
 
@@ -31,9 +32,11 @@ def main(argv: list[str]) -> None:
     with run.stage({"seed": int, "infer": Infer, **SECTIONS, "tradeoff": Tradeoff}) as p:
         slices, own, study = Slices.open(Path("data/slices") / arguments.store), p["mmccd"], p["tradeoff"]
         setting = Setting(slices, Noise(p["seed"]), p["infer"], device.launch(p["infer"].precision, 1))
+        if not study.steps:
+            raise UserError("params.yaml: tradeoff.steps is empty, expected numbers of DDIM steps such as 1, 2, 4; mend it")
         rows, found = picked(slices, p["infer"].slice_step, study.slices), []
         for steps in run.progress(study.steps, label="study", unit="numbers of steps"):
-            changed = replace(own, mask_stride=min(study.strides or (1,)), ddim_steps=steps, spacing=study.spacing)
+            changed = replace(own, mask_stride=1, ddim_steps=steps, spacing=study.spacing)
             trained = scorer({"mmccd": changed}, Path("models"), slices, setting.fabric.device, arguments.pair)
             found.append(maps(trained, changed, study, rows, setting))
         write_npz(
@@ -65,7 +68,9 @@ def maps(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(maps float32 (K, S, H, W), network evaluations int64 (K, S)) of the rows at each of the strides."""
     check_strides(study.strides, trained.stripes.width)
-    parts = members(trained.stripes, study.strides, followed(own.mask_edge, "mask_edge", own.follow))
+    edge = followed(own.mask_edge, "mask_edge", own.follow)
+    trained.stripes = every_stripe(trained.stripes.size, trained.stripes.width, min(study.strides), edge)
+    parts = members(trained.stripes, study.strides, edge)
     size, found = setting.infer.batch, []
     with setting.fabric.autocast():
         for i in range(0, len(rows), size):

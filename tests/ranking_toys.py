@@ -39,7 +39,7 @@ def numbers(dice: float | None) -> dict:
     found = {name + end: dice for name in ranking.METRICS for end in ("", "_lo", "_hi")}
     for name, value in (("hd95_max_directed_mm", 12.34), ("assd_mean_of_directed_mm", 1.234)):
         found |= {name + end: value for end in ("", "_lo", "_hi")}
-    counts = {"n_tumour_slices": 8, "n_slices": 12, "n_patients": 4, "n_distance_slices": 7}
+    counts = {"n_tumour_slices": 8, "n_slices": 12, "n_patients": 4, "n_patients_tumour": 3, "n_distance_slices": 7}
     thirds = {f"n_tumour_slices_{size}": n for size, n in (("small", 3), ("medium", 2), ("large", 3))}
     levels = {"tercile_mm2_lower": 310.0, "tercile_mm2_upper": 1240.0, "prevalence_pooled_brain": 0.05, "dice_ceiling": 0.95}
     return found | counts | thirds | levels

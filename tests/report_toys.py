@@ -83,6 +83,6 @@ def row(key="a", supervision="none", dice=0.5, low=0.4, high=0.6, seconds=0.1, r
     """A row of the leaderboard; None for a Dice that does not exist."""
     numbers = {"dice_slice_tumour": dice, "dice_slice_tumour_lo": low, "dice_slice_tumour_hi": high}
     numbers |= {"seconds_per_slice": seconds, "auprc_pooled_brain": 0.3}
-    numbers |= {"n_tumour_slices": 9, "n_patients": 4, "n_slices": 12}
+    numbers |= {"n_tumour_slices": 9, "n_patients_tumour": 3, "n_patients": 4, "n_slices": 12}
     numbers |= {"evaluations_per_slice": 2.0, "training_seconds": 60.0, "training_parameters": 1e6}
     return Row(key, key.upper(), "toy", supervision, recipe, numbers)

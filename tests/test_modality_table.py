@@ -15,7 +15,7 @@ from gliomap.scoring.papers import Closest
 ROOT = Path(__file__).resolve().parents[1]
 PATH = ROOT / "conf/papers/mmccd_table2.yaml"
 SETUP = tables.Setup("phantom", "common", "smoke", 0.95)
-COUNTS = {"n_tumour_slices": 41.0, "n_slices": 49.0, "n_patients": 3.0}
+COUNTS = {"n_tumour_slices": 41.0, "n_patients_tumour": 3.0, "n_slices": 49.0, "n_patients": 4.0}
 ROWS = (Printed("DDPM", ("d_flair", "d_t2"), (0.5, 0.4)), Printed("MMCCD", ("m", "m_t2_t1"), (0.61, 0.45)))
 PAPER = PairsPaper(
     "X", "A. Author, 2023", "test set", Closest("brats2021", "mmccd", "paper"), "Oracle.", "Table 2", "dice_slice_tumour",
@@ -115,7 +115,7 @@ def test_the_frame_has_a_row_a_cell_with_intervals_and_why_there_is_nothing():
     assert table.loc["m", "dice_slice_tumour_oracle"] == 0.51
     assert table["note"].tolist() == ["", "", "not run", ""]
     assert table["against_paper_dice"].tolist() == ["not comparable", "not comparable", "-", "not comparable"]
-    assert table.loc["d_t2"].isna().sum() == 9  # two numbers with two limits each, three counts
+    assert table.loc["d_t2"].isna().sum() == 10  # two numbers with two limits each, four counts
     closest = tables.Setup("brats2021", "mmccd", "paper", 0.95)
     table = modality_table.frame(PAPER, modality_table.cells(PAPER, FOUND), closest)
     assert table["against_paper_dice"].tolist() == ["no spread stated", "no spread stated", "-", "no spread stated"]

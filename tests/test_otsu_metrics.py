@@ -65,6 +65,7 @@ def test_a_perfect_map_scores_one_and_healthy_slices_have_no_numbers():
     assert (n["dice_sd"], n["hd95_onesided_px_mean"], n["hd95_mm_mean"], n["n_no_distance"]) == (0, 0, 0, 0)
     assert (n["alarm_rate_healthy"], n["alarm_rate_tumour"]) == (0, 1)
     assert (n["n_slices"], n["n_tumour_slices"], n["n_healthy_slices"], n["n_patients"]) == (24, 12, 12, 6)
+    assert n["n_patients_tumour"] == len(set(inputs.index["patient"][inputs.scored]))
     assert (n["dice_mean_low"], n["dice_mean_high"]) == (1, 1)
     assert table.loc[table["tumour"] == 0, list(NUMBERS)].isna().all(axis=None)
     assert np.isnan(n["dice_oracle_weights_mean"])

@@ -17,7 +17,7 @@ from gliomap.scoring import modality_table
 from gliomap.scoring.modality_table import PairsPaper
 
 ROOT = Path(__file__).resolve().parents[1]
-SWITCHED = ("conf/graph.yaml", "dvc.yaml")
+SWITCHED = (pairs.GRAPH, pairs.PIPELINE)
 OWN = {"mmccd": "mmccd", "anofpdm": "anofpdm", "ddmd": "ddmd", "tsgm": "tsgm", "trivial": "common"}
 
 
@@ -36,6 +36,12 @@ def resolved(edit: Callable[[str, str], str]) -> dict[str, dict]:
 def stages(protocol: str) -> dict[str, dict]:
     """Under a protocol."""
     return resolved(lambda _, text: re.sub(r"(?m)^protocol: \S+", f"protocol: {protocol}", text))
+
+
+def with_pairs(*words: str) -> dict[str, dict]:
+    """After tools/pairs.py with these words."""
+    choice = pairs.Choice.of(list(words))
+    return resolved(lambda name, text: pairs.edited(Path(name), text, choice) if Path(name) in SWITCHED else text)
 
 
 @pytest.mark.parametrize(("protocol", "recipes"), [("common", dict.fromkeys(OWN, "common")), ("paper", OWN)])
@@ -73,8 +79,7 @@ def test_both_protocols_have_the_same_stages_but_for_the_trainings_on_tsgms_slic
 
 
 def test_all_of_mmccds_table_2_runs_after_one_command():
-    everything = pairs.Choice.of(["all"])
-    found = resolved(lambda name, text: pairs.switched(text, everything) if name in SWITCHED else text)
+    found = with_pairs("all")
     cells = modality_table.cells(PairsPaper.read(ROOT / "conf/papers/mmccd_table2.yaml"), {})
     made = {str(out) for stage in found.values() for out in stage.get("outs", [])}
     read = {str(dep) for stage in found.values() for dep in stage["deps"]}
@@ -91,17 +96,36 @@ def test_all_of_mmccds_table_2_runs_after_one_command():
 
 def test_the_default_is_what_is_committed_and_every_choice_leads_back_to_it():
     default = pairs.Choice.of(["default"])
-    for name in SWITCHED:
-        text = (ROOT / name).read_text()
-        assert pairs.switched(text, default) == text
+    for path in SWITCHED:
+        text = (ROOT / path).read_text()
+        assert pairs.edited(path, text, default) == text
         for words in (["all"], ["t1-t2"], ["t2-t1", "t1"]):
-            changed = pairs.switched(text, pairs.Choice.of(words))
-            assert pairs.switched(changed, default) == text
+            changed = pairs.edited(path, text, pairs.Choice.of(words))
+            assert pairs.edited(path, changed, default) == text
+
+
+def test_rows_that_others_added_stay_and_a_list_that_is_not_there_is_one_sentence():
+    text = (ROOT / pairs.GRAPH).read_text()
+    text = text.replace("dae_coarse ddpm_flair\n", "dae_coarse ddpm_flair asymmetry\n", 1)
+    text = text.replace("=ddpm/flair\n", "=ddpm/flair mine=dae/t1ce\n", 1)
+    found = YAML(typ="safe", pure=True).load(pairs.edited(pairs.GRAPH, text, pairs.Choice.of(["all"])))
+    assert found["systems"]["mmccd"].split()[-5:] == ["dae_t2", "ddpm_t2", "dae_t1", "ddpm_t1", "asymmetry"]
+    assert found["rebuilt"].split()[-2:] == ["ddpm_t1=ddpm/t1", "mine=dae/t1ce"]
+    with pytest.raises(UserError, match=r"conf/graph.yaml: found no line `rebuilt:` with ddpm_flair=ddpm/flair, expected"):
+        pairs.edited(pairs.GRAPH, text.replace("rebuilt: ", "rebuild: "), pairs.Choice.of(["all"]))
+
+
+def test_training_curves_are_those_of_the_networks_that_are_trained():
+    for words in (["flair-t2"], ["default"], ["all"]):
+        choice = pairs.Choice.of(words)
+        text = pairs.edited(pairs.PIPELINE, (ROOT / pairs.PIPELINE).read_text(), choice)
+        shown = set(re.findall(r"(?m)^        models/((?:mmccd|translator)/\w+-\w+)/log\.csv:", text))
+        made = (str(out) for stage in with_pairs(*words).values() for out in stage.get("outs", []))
+        assert shown == set(re.findall(r"models/((?:mmccd|translator)/\w+-\w+)", " ".join(made)))
 
 
 def test_a_pair_takes_both_of_its_translators_and_no_other_rows():
-    some = pairs.Choice.of(["t1-t2", "t1"])
-    found = resolved(lambda name, text: pairs.switched(text, some) if name in SWITCHED else text)
+    found = with_pairs("t1-t2", "t1")
     names = {name for name in found if name.startswith(("train_translator", "train_mmccd"))}
     assert names == {
         *(f"train_translator@{pair}" for pair in ("flair-t2", "t2-flair", "t1-t2", "t2-t1")),

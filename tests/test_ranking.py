@@ -131,7 +131,7 @@ def test_the_best_of_each_class_come_first_in_the_text(text):
 
 
 def test_n_stands_beside_the_numbers(text):
-    assert "## Recipe `common`: 12 test slices of 4 patients\n\n8 of the slices have a tumour." in text
+    assert "## Recipe `common`: 12 test slices of 4 patients\n\n8 of the slices, of 3 patients, have a tumour." in text
     assert "| small: up to 3.1 cm², n = 3 | medium: up to 12.4 cm², n = 2 | large: above 12.4 cm², n = 3 |" in text
     assert "| minus FLAIR threshold, n = 4 patients | p | p corrected | minus best of class, n = 4 patients |" in text
     assert cells(text, "Maps and distances", "WEAK")[-3:] == ["12.3 [12.3, 12.3]", "1.23 [1.23, 1.23]", "7"]
@@ -179,17 +179,19 @@ def test_runs_over_seeds_stand_behind_the_number(text):
 
 def test_scores_are_read_by_method_with_names_as_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = toys.scores(toys.FLAIR).assign(patient="007", case="007")
+    found = toys.scores(toys.FLAIR).assign(patient="007", case="NA")
     write_csv(toys.entry("weak").place.scores, found)
     read = ranking.read_scores([toys.entry("weak")])["weak"]
     assert read["patient"].unique() == ["007"]
+    assert read["case"].unique() == ["NA"]  # a name, not a missing value
     with pytest.raises(UserError, match=r"scores/toy/strong\.csv: no such file"):
         ranking.read_scores([toys.entry("strong")])
 
 
 def test_one_patient_has_no_brackets():
     lone = {key: frame[frame["patient"] == "a"] for key, frame in toys.sources().scores.items()}
-    metrics = {key: found | {"n_patients": 1} for key, found in toys.sources().metrics.items()}
+    absent = {f"{name}{end}": None for name in (ranking.DICE, "auprc_pooled_brain") for end in ("_lo", "_hi")}
+    metrics = {key: found | {"n_patients": 1} | absent for key, found in toys.sources().metrics.items()}
     found = toys.board(scores=lone, metrics=metrics)
     text = ranking_text.text(found, SETUP)
     assert cells(text, "Dice", "STRONG")[2] == "0.750"

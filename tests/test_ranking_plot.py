@@ -56,9 +56,9 @@ def test_each_class_has_a_panel_with_its_methods(board):
 
 
 def test_the_heading_says_how_many(board):
-    assert drawn(board).get_suptitle() == "data phantom; 8 tumour slices of 4 test patients"
-    two = board.assign(recipe=["common"] * 3 + ["ddmd"] * 2, n_patients=[4, 4, 4, 3, 3])
-    words = "common: 8 tumour slices of 4 test patients; ddmd: 8 tumour slices of 3 test patients"
+    assert drawn(board).get_suptitle() == "data phantom; 8 tumour slices of 3 test patients"
+    two = board.assign(recipe=["common"] * 3 + ["ddmd"] * 2, n_patients_tumour=[3, 3, 3, 2, 2])
+    words = "common: 8 tumour slices of 3 test patients; ddmd: 8 tumour slices of 2 test patients"
     assert drawn(two).get_suptitle() == f"data phantom; {words}"
 
 

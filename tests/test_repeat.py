@@ -251,6 +251,19 @@ def test_runs_with_other_overrides_are_not_averaged_and_values_are_in_order(tmp_
     assert found.of("segnet", "d").size == 0
 
 
+def test_runs_of_different_code_are_never_averaged(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    place = repeats.folder("ddmd", "seed")
+    for value, code, dice in (("0", "new", 0.6), ("1", "old", 0.30), ("2", "old", 0.31)):
+        record(place, value, dice, code=code)
+    found = repeats.groups(place, "confusion", SETUP)
+    assert [(group.code, group.values) for group in found] == [("old", ("1", "2")), ("new", ("0",))]
+    assert "code old" in repeats.sentence(repeats.read(place, "confusion", SETUP), "seed")
+    assert "2 of 3 runs shown, the others are of other overrides, code or parameters" in capsys.readouterr().out
+    now = repeats.matching(repeats.Source("ddmd", "confusion"), {"unet": {"d": 0.6}}, SETUP, repeats.Seeds(0, (0, 1, 2)))
+    assert now.of("unet", "d").tolist() == [0.6]
+
+
 def test_a_run_without_a_number_is_not_counted_and_one_run_has_no_spread(tmp_path):
     record(tmp_path, "0", 0.4)
     record(tmp_path, "1", None)

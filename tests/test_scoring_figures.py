@@ -106,7 +106,7 @@ def project(tmp_path, monkeypatch):
 
 
 def metrics() -> dict:
-    found = {"tercile_mm2_lower": 310.0, "tercile_mm2_upper": 1240.0, "n_tumour_slices": 4, "n_patients": 2}
+    found = {"tercile_mm2_lower": 310.0, "tercile_mm2_upper": 1240.0, "n_tumour_slices": 4, "n_patients_tumour": 2}
     for size, dice in (("small", 0.2), ("medium", None), ("large", 0.8)):
         found |= {f"dice_slice_tumour_{size}": dice, f"n_tumour_slices_{size}": 2}
         found |= {f"dice_slice_tumour_{size}{end}": dice for end in ("_lo", "_hi")}

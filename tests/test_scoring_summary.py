@@ -161,9 +161,22 @@ def test_resampled_areas_equal_those_of_the_repeated_pixels():
         assert area[b] == image[b] == pytest.approx(curves.auroc(score[drawn], truth[drawn]))
 
 
-def test_a_single_patient_has_an_interval_of_no_width():
-    low, high = bootstrap.interval(bootstrap.draw(["a"] * 3, 50, 0).ratio(np.arange(3.0), np.ones(3)), 0.95)
-    assert low == high == 1
+def test_a_number_of_a_single_patient_has_no_interval():
+    assert np.isnan(bootstrap.draw(["a"] * 3, 50, 0).ratio(np.arange(3.0), np.ones(3))).all()
+    two = bootstrap.draw(["a", "a", "b"], 50, 0)
+    assert np.isnan(two.ratio(np.arange(3.0), np.array([1.0, 1.0, 0.0]))).all()  # of two patients, but one has no part in it
+    assert np.isfinite(bootstrap.interval(two.ratio(np.arange(3.0), np.ones(3)), 0.95)).all()
+    numbers = summary.Numbers(bootstrap.draw(["a"] * 3, 50, 0), 0.95)
+    numbers.put("auroc", 0.5, np.full(50, 0.5))
+    assert numbers.values["auroc"] == 0.5
+    assert np.isnan([numbers.values["auroc_lo"], numbers.values["auroc_hi"]]).all()
+
+
+def test_patients_are_counted_where_they_contribute():
+    x = toys.inputs(patients=4, slices=3)
+    first = x.index["patient"] == x.index["patient"].iloc[0]
+    numbers = score(replace(x, tumour=x.tumour & ~first.to_numpy()))[1]
+    assert (numbers["n_patients"], numbers["n_patients_tumour"]) == (4, 3)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from stage_toys import stage_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SETUP = tables.Setup("phantom", "common", "smoke", 0.95)
-COUNTS = {"n_tumour_slices": 41.0, "n_slices": 49.0, "n_patients": 3.0}
+COUNTS = {"n_tumour_slices": 41.0, "n_patients_tumour": 3.0, "n_slices": 49.0, "n_patients": 4.0}
 
 
 def entry(key: str, name: str = "", models: tuple[str, ...] = ()) -> Entry:
@@ -56,8 +56,9 @@ def test_a_number_with_its_interval(values, expected):
     assert tables.with_interval(found, "d", 3, "m") == expected
 
 
-def test_one_patient_has_no_interval():
-    assert tables.with_interval({"n_patients": 1, "d": 0.5, "d_lo": 0.5, "d_hi": 0.5}, "d", 3, "m") == "0.500"
+def test_patients_go_with_the_slices_that_they_are_counted_for():
+    found = [tables.patients_behind(name) for name in ("n_slices", "n_tumour_slices", "n_unhealthy_slices")]
+    assert found == ["n_patients", "n_patients_tumour", "n_patients_unhealthy"]
 
 
 def test_the_papers_table_letter_by_letter():
@@ -185,7 +186,8 @@ def everything(paper_file: Path, dice: float) -> dict:
     names += ranking.METRICS
     found = {name + end: dice for name in names for end in ("", "_lo", "_hi")}
     found |= dict.fromkeys(ranking.COUNTS, 40) | {"tercile_mm2_lower": 310.0, "tercile_mm2_upper": 1240.0}
-    return found | COUNTS | {"n_distance_slices": 40, "prevalence_pooled_brain": 0.1, "dice_ceiling": 0.9}
+    found |= {"n_distance_slices": 40, "n_patients_distance": 2, "prevalence_pooled_brain": 0.1, "dice_ceiling": 0.9}
+    return found | COUNTS
 
 
 @pytest.fixture

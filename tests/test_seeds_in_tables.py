@@ -19,7 +19,7 @@ from test_scoring_tables import everything, project  # noqa: F401 - a fixture
 ROOT = Path(__file__).resolve().parents[1]
 SETUP = Setup("phantom", "common", "smoke", 0.95)
 OVER = seeds.beside({"dice": (0.575, 0.0125, 3), "dice_mean": (0.8, 0.01, 2)})
-COUNTS = {"n_tumour_slices": 4, "n_healthy_slices": 5, "n_slices": 9, "n_patients": 3}
+COUNTS = {"n_tumour_slices": 4, "n_healthy_slices": 5, "n_patients_tumour": 2, "n_slices": 9, "n_patients": 3}
 NETWORKS = ("train", "tune", "infer", "residuals", "study")  # scripts that draw weights or noise
 
 
@@ -46,7 +46,7 @@ def test_anofpdms_table_with_its_numbers_by_batch():
     every = [metric for column in paper.columns for metric in column.ours.values()]
     names = [name.replace("{batch}", "100") for name in every]
     rest = ["floor_all_empty_mixed", "prevalence_foreground_mixed", "prevalence_foreground_unhealthy"]
-    counts = dict.fromkeys((column.n for column in paper.columns), 9)
+    counts = dict.fromkeys((name for column in paper.columns for name in (column.n, tables.patients_behind(column.n))), 9)
     numbers = dict.fromkeys([*names, *rest], 0.5) | counts | {"n_patients": 3, "slices_per_batch": 100}
     numbers |= seeds.beside(dict.fromkeys(names, (0.6, 0.02, 3)))
     text = mixed_table.text(paper, {"ddib": numbers}, SETUP)

@@ -144,6 +144,8 @@ def test_mmccds_table_prints_no_spread_so_nothing_is_inside():
     numbers = {name: 0.6092 for column in paper.columns for name in [*column.names(), column.n]} | {
         "n_slices": 9,
         "n_patients": 3,
+        "n_patients_tumour": 3,
+        "n_patients_distance": 3,
     }
     entry = Entry("mmccd", "mmccd", "MMCCD", "slice labels", (), ())
     rows = papers.rows(paper, [entry], {"mmccd": numbers | {"n_tumour_slices": 9}})

@@ -67,8 +67,7 @@ def template(tmp_path_factory):
     text = (ROOT / "params.yaml").read_text()
     for old, new in (("scale: laptop", "scale: smoke"), ("slice_step: auto", "slice_step: 1")):
         text = text.replace(old, new)
-    block = "tradeoff: {slices: 2, strides: [2, 4], steps: [1, 2], spacing: trailing}\n"
-    (folder / "params.yaml").write_text(text if "\ntradeoff:" in text else text + block)
+    (folder / "params.yaml").write_text(text)
     write_store(folder / "data" / "slices" / "common", np.random.default_rng(0).uniform(-1, 1, SHAPE))
     made = (Training(("flair", "t2"), STORED, (NET, DIFFUSION, TRAIN), "code"), Translator(("t2", "flair"), NET, STORED))
     for method, place in zip(made, ("mmccd/flair-t2", "translator/t2-flair")):
@@ -97,6 +96,18 @@ def test_the_stage_writes_every_setting_the_same_twice_without_a_mask(template, 
     assert found["evaluations"].sum(1).tolist() == (found["evaluations"].sum(1)[[0, 1, 0, 1]] * [1, 1, 1.5, 1.5]).tolist()
     main("study_mmccd", "flair-t2")
     assert files.md5(STUDY) == first
+
+
+@pytest.mark.parametrize(("name", "value", "words"), [
+    ("strides", "[99]", r"tradeoff.strides has 99, expected at most the stripe's width"),
+    ("steps", "[]", r"tradeoff.steps is empty, expected numbers of DDIM steps"),
+])  # fmt: skip
+def test_settings_that_cannot_be_name_their_own_parameter(template, copy_of, name, value, words):
+    path = copy_of(template) / "params.yaml"
+    head, own, rest = path.read_text().partition("\ntradeoff:")
+    path.write_text(head + own + rest.replace(f"  {name}: auto ", f"  {name}: {value} ", 1))
+    with pytest.raises(UserError, match=words):
+        main("study_mmccd", "flair-t2")
 
 
 def test_slices_of_the_study_have_a_tumour_and_are_spread(tmp_path):

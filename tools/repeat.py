@@ -5,7 +5,7 @@ PYTHONPATH=src python tools/repeat.py splits.fold=0,1,2,3,4 -S splits.mode=heldo
 
 Each value is a DVC experiment in a folder of its own (`dvc exp run --temp`), so the workspace stays as it is. Its numbers
 go to metrics/repeats/<system>/<parameter>/<value>.json, from which the stage `tables` takes mean and standard deviation.
-A value that is there already, from the same setup and the same code, is skipped: start it again after an interruption.
+A value that is there already, from the same setup, code and parameters, is skipped: start it again after an interruption.
 `seed` is that of training and sampling; patients and splits stay the same (`data_seed`).
 """
 
@@ -57,15 +57,18 @@ class Plan:
         return repeats.folder(self.system, self.parameter) / f"{value}.json"
 
     def setup(self, value: str, revision: str) -> dict[str, Any]:
-        """data, scale, recipe, overrides, revision of the run with this value."""
+        """data, scale, recipe, overrides, revision and `code` of the run with this value."""
         settings = params.load(Path(PARAMS))
         settings |= dict(word.split("=", 1) for word in (*self.overrides, f"{self.parameter}={value}"))
         cohort = {name: str(settings[name]) for name in repeats.COHORT if name in settings}
-        return cohort | {"overrides": list(self.overrides), "revision": revision}
+        return cohort | {
+            "overrides": list(self.overrides), "revision": revision, "code": code_at(revision, self.parameter)
+        }  # fmt: skip
 
     def name(self, value: str, setup: Mapping[str, Any]) -> str:
         """Of the experiment: a function of everything that makes its numbers."""
-        words = (self.system, self.parameter, value, run.fingerprint([dict(setup), self.parameter, value])[:8])
+        made_by = {name: text for name, text in setup.items() if name != "revision"}
+        words = (self.system, self.parameter, value, run.fingerprint([made_by, self.parameter, value])[:8])
         return re.sub(r"[^A-Za-z0-9]+", "-", "-".join(words))
 
 
@@ -138,19 +141,13 @@ def recorded(plan: Plan, value: str, setup: Mapping[str, Any]) -> bool:
     if not path.is_file():
         return False
     found = read_json(path).get("setup", {})
-    alike = all(found.get(name) == setup.get(name) for name in (*repeats.COHORT, "overrides"))
-    return alike and same_code(str(found.get("revision")), setup["revision"], plan.parameter)
+    return all(found.get(name) == setup.get(name) for name in (*repeats.COHORT, "overrides", "code"))
 
 
-def same_code(old: str, new: str, parameter: str) -> bool:
-    """Whether two revisions agree in CODE and in the values of params.yaml, but for the one that is repeated.
-
-    False if one of them is not known here.
-    """
-    command = ["git", "diff", "--quiet", old, new, "--", *CODE]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
-        return False
-    return values_at(old, parameter) == values_at(new, parameter)
+def code_at(revision: str, parameter: str) -> str:
+    """Equal for revisions that agree in CODE and in the values of params.yaml, but for the one that is repeated."""
+    trees = git("ls-tree", revision, "--", *CODE)
+    return run.fingerprint([trees, values_at(revision, parameter)])[:8]
 
 
 def values_at(revision: str, parameter: str) -> dict[str, Any]:

@@ -28,8 +28,14 @@ class Resamples:
     patient: np.ndarray
 
     def ratio(self, numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-        """(replicates,): sum over slices of (n,) numerator / sum of (n,) denominator; NaN where that is 0."""
-        return ratio(self.weights @ self.by_patient(numerator), self.weights @ self.by_patient(denominator))
+        """(replicates,): sum over slices of (n,) numerator / sum of (n,) denominator; NaN where that is 0.
+
+        All NaN where the denominator is one patient's: resampling would give the same ratio every time, not an interval.
+        """
+        below = self.by_patient(denominator)
+        if np.count_nonzero(below) < 2:
+            return np.full(len(self.weights), np.nan)
+        return ratio(self.weights @ self.by_patient(numerator), self.weights @ below)
 
     def by_patient(self, values: np.ndarray) -> np.ndarray:
         """(patients,): sums of (n,) values."""

@@ -219,7 +219,7 @@ def _ours(found: Rows, key: str, metric: str) -> str:
         return f"{_hundredths(over[0])}±{_hundredths(over[1])} ({over[2]} folds)"
     numbers = found.numbers[key]
     value, low, high = _need(numbers, metric, key), numbers.get(f"{metric}_lo"), numbers.get(f"{metric}_hi")
-    known = (_need(numbers, "n_patients", key) or 0) > 1 and all(is_number(v) for v in (value, low, high))
+    known = all(is_number(v) for v in (value, low, high))
     shown = _hundredths(value) + (f" [{_hundredths(low)}, {_hundredths(high)}]" if known else "")
     return shown + seeds.suffix(numbers, metric, 1, 100)
 

@@ -16,7 +16,7 @@ from gliomap.base.files import read_csv, read_npz
 from gliomap.base.params import number
 from gliomap.base.place import Place
 from gliomap.data.slices import Slices
-from gliomap.scoring import bootstrap, curves, gallery
+from gliomap.scoring import bootstrap, curves, gallery, per_slice
 from gliomap.scoring.bootstrap import Resamples
 from gliomap.scoring.inputs import AGAIN
 
@@ -176,7 +176,7 @@ def study(path: Path, slices: Slices, split: str = "val") -> Study:
 
 def _scored(place: Place) -> pd.DataFrame:
     """What stages/evaluate_confusion.py wrote about each test slice."""
-    return read_csv(Path("scores/confusion") / f"{place.method}.csv", dtype={"case": str, "patient": str})
+    return per_slice.read(Path("scores/confusion") / f"{place.method}.csv")
 
 
 def _truth(slices: Slices, split: str, rows: np.ndarray) -> np.ndarray:

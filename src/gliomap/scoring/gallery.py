@@ -12,11 +12,11 @@ import pandas as pd
 
 from gliomap.base import params
 from gliomap.base.errors import UserError
-from gliomap.base.files import read_csv, read_json, read_npz
+from gliomap.base.files import read_json, read_npz
 from gliomap.base.params import number
 from gliomap.base.place import Place
 from gliomap.data.slices import Slices
-from gliomap.scoring import masks
+from gliomap.scoring import masks, per_slice
 from gliomap.scoring.masks import Postprocess
 
 CASE_WIDTH = 16  # characters of a case name on one line
@@ -112,7 +112,7 @@ class Found:
 
 def read_scores(place: Place) -> pd.DataFrame:
     """The method's scores/<system>/<method>.csv."""
-    return read_csv(place.scores, dtype={"case": str, "patient": str})
+    return per_slice.read(place.scores)
 
 
 def read(place: Place, scores: pd.DataFrame) -> Found:

@@ -134,6 +134,8 @@ def _sizes(table: pd.DataFrame, truth: Truth, settings: Mixed) -> dict[str, int]
     return {
         "n_slices": len(table),
         "n_patients": int(table["patient"].nunique()),
+        "n_patients_unhealthy": int(table["patient"][truth.unhealthy].nunique()),
+        "n_patients_healthy": int(table["patient"][~truth.unhealthy].nunique()),
         "n_unhealthy_slices": int(truth.unhealthy.sum()),
         "n_healthy_slices": int((~truth.unhealthy).sum()),
         "n_labelled_unhealthy": int(truth.ill.sum()),

@@ -16,7 +16,7 @@ from gliomap.scoring import leaderboard, seeds
 from gliomap.scoring.leaderboard import Numbers
 from gliomap.scoring.papers import NOT_PRINTED, Heading, difference
 from gliomap.scoring.spread import COLUMN, HEADING, Comparison, Stated
-from gliomap.scoring.tables import NONE, Setup, fixed, is_number, markdown
+from gliomap.scoring.tables import NONE, Setup, fixed, is_number, markdown, patients_behind
 
 FOLDER = Path("metrics/mixed")
 NOTHING = "nothing found (floor)"
@@ -163,7 +163,7 @@ def _table(paper: MixedPaper, column: Column, found: Mapping[str, Numbers], comp
         else:
             cells += [_ours(numbers, metric, key) for metric in column.ours.values()]
             cells += [_mark(comparison, column, row, numbers)] if marked else []
-            cells += [fixed(_need(numbers, name, key), 0) for name in (column.n, "n_patients")]
+            cells += [fixed(_need(numbers, name, key), 0) for name in (column.n, patients_behind(column.n))]
         rows.append([name, tuned_on, *cells])
     return markdown(head, rows, text_columns=2)
 
@@ -192,7 +192,7 @@ def _floor(paper: MixedPaper, column: Column, found: Mapping[str, Numbers], mark
     else:
         ours = _need(found[key], "floor_all_empty_mixed", key) if population == "mixed" else share
     cells = [fixed(100 * ours, 1) if is_number(ours) else NONE] * len(column.ours)
-    counts = [fixed(_need(found[key], name, key), 0) if key else NONE for name in (column.n, "n_patients")]
+    counts = [fixed(_need(found[key], name, key), 0) if key else NONE for name in (column.n, patients_behind(column.n))]
     return [NOTHING, NONE, theirs, *cells, *([NONE] if marked else []), *counts]
 
 

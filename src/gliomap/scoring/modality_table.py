@@ -15,7 +15,7 @@ from gliomap.scoring.leaderboard import Numbers, need
 from gliomap.scoring.papers import Heading, difference
 from gliomap.scoring.pictures import NAMES
 from gliomap.scoring.spread import COLUMN, Comparison, Stated
-from gliomap.scoring.tables import COUNTS, NONE, Setup, count, fixed, is_number, markdown, with_interval
+from gliomap.scoring.tables import COUNTS, NONE, Setup, count, fixed, is_number, markdown, patients_behind, with_interval
 
 NOT_RUN = "not run"
 LEGEND = """\
@@ -160,7 +160,7 @@ def _every(paper: PairsPaper, found: Sequence[Cell]) -> str:
             lines.append([*line, f"{NONE} ({NOT_RUN})", *[NONE] * 3])
             continue
         ours = [with_interval(cell.ours, metric, paper.digits, cell.key) for metric in _metrics(paper)]
-        lines.append([*line, *ours, *(count(cell.ours, name, cell.key) for name in (paper.n, "n_patients"))])
+        lines.append([*line, *ours, *(count(cell.ours, name, cell.key) for name in (paper.n, patients_behind(paper.n)))])
     head = ["input X", "translated Y", "method", "paper", "validation", "oracle", "slices", "patients"]
     return markdown(head, lines, text_columns=3)
 

@@ -77,6 +77,7 @@ def metrics(table: pd.DataFrame, inputs: Inputs, component_mm2: float, evaluate:
         "n_tumour_slices": int(scored.sum()),
         "n_healthy_slices": int(healthy.sum()),
         "n_patients": int(table["patient"].nunique()),
+        "n_patients_tumour": int(table["patient"][scored].nunique()),
         "n_no_distance": int(table.loc[scored, "hd95_mm"].isna().sum()),
         "alarm_rate_healthy": float(ratio((alarm & healthy).sum(), healthy.sum())),
         "alarm_rate_tumour": float(ratio((alarm & scored).sum(), scored.sum())),

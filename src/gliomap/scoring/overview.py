@@ -58,7 +58,7 @@ def picture(dice: pd.DataFrame, areas: pd.DataFrame, curves: pd.DataFrame, numbe
     methods = list(dict.fromkeys(dice["method"]))
     colours = dict(zip(methods, sns.color_palette("colorblind", len(methods)), strict=True))
     figure = Figure(figsize=(13, max(4.6, 1.2 + 0.35 * len(methods))), facecolor="white", layout="constrained")
-    n = f"{_n(numbers, 'n_tumour_slices')} tumour slices of {_n(numbers, 'n_patients')} test patients"
+    n = f"{_n(numbers, 'n_tumour_slices')} tumour slices of {_n(numbers, 'n_patients_tumour')} test patients"
     figure.suptitle(f"{heading}; {n}", fontsize=10, weight="bold", x=0.01, ha="left")
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.15, 1.15, 1))
     _boxes(left, dice, colours)

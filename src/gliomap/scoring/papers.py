@@ -13,7 +13,7 @@ from gliomap.base import params
 from gliomap.scoring import seeds
 from gliomap.scoring.leaderboard import Entry, Numbers
 from gliomap.scoring.spread import COLUMN, Comparison, Stated
-from gliomap.scoring.tables import COUNTS, NONE, Setup, count, markdown, with_interval
+from gliomap.scoring.tables import COUNTS, NONE, Setup, count, markdown, patients_behind, with_interval
 
 NOT_PRINTED = "none"
 ABSENT = "not in this version"
@@ -132,7 +132,7 @@ def _record(paper: Paper, row: Row, comparison: Comparison | None) -> dict[str, 
         if comparison and column.paper != NOT_PRINTED:
             stated = None if row.printed is None else Stated.of(_printed(column.paper, row.printed).split()[0])
             record[COLUMN + column.paper] = comparison.mark(stated, (row.ours or {}).get(column.metric))
-    for name in dict.fromkeys([*COUNTS, *(column.n for column in paper.columns)]):
+    for name in dict.fromkeys([*COUNTS, *(name for c in paper.columns for name in (c.n, patients_behind(c.n)))]):
         record[name] = count(row.ours, name, row.key) if row.ours is not None else None
     return record | {"note": _note(row)}
 
@@ -184,7 +184,7 @@ def _cells(column: Column, row: Row) -> list[str]:
         absent = [f"{NONE} ({ABSENT})", *[NONE] * (len(column.names()) + 1)]
         return [row.name, row.supervision, *printed, *absent]
     ours = [with_interval(row.ours, name, column.digits, row.key) for name in column.names()]
-    counts = [count(row.ours, name, row.key) for name in (column.n, "n_patients")]
+    counts = [count(row.ours, name, row.key) for name in (column.n, patients_behind(column.n))]
     return [row.name, row.supervision, *printed, *ours, *counts]
 
 

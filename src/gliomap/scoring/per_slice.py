@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from gliomap.base import files
 from gliomap.scoring import counts, curves, distances
 from gliomap.scoring.inputs import Inputs
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A table with a row a slice, as stages write it under scores/. A patient may be called `NA`. UserError without it."""
+    return files.read_csv(path, dtype={"case": str, "patient": str}, keep_default_na=False, na_values=[""])
 
 
 def table(inputs: Inputs, predictions: Mapping[str, np.ndarray]) -> pd.DataFrame:

@@ -13,8 +13,7 @@ from typing import Any
 import pandas as pd
 
 from gliomap.base.errors import UserError
-from gliomap.base.files import read_csv
-from gliomap.scoring import paired, seeds, tables
+from gliomap.scoring import paired, per_slice, seeds, tables
 from gliomap.scoring.leaderboard import Entry, Numbers, need
 from gliomap.scoring.paired import Draws
 
@@ -26,7 +25,7 @@ METRICS = (  # those with an interval
     DICE, f"{DICE}_oracle", *(f"{DICE}_{size}" for size in SIZES), "auprc_pooled_brain", "auroc_pooled_brain", "auroc_image",
     "hd95_max_directed_mm", "assd_mean_of_directed_mm",
 )  # fmt: skip
-COUNTS = ("n_tumour_slices", "n_slices", "n_patients", *(f"n_tumour_slices_{size}" for size in SIZES), "n_distance_slices")
+COUNTS = (*tables.COUNTS, *(f"n_tumour_slices_{size}" for size in SIZES), "n_distance_slices")
 LEVELS = ("tercile_mm2_lower", "tercile_mm2_upper", "prevalence_pooled_brain", "dice_ceiling")
 COST = ("seconds_per_slice", "evaluations_per_slice", "training_seconds", "training_parameters")
 AGAINST = ("vs_flair", "vs_best")  # beginnings of the columns of the two comparisons
@@ -50,7 +49,7 @@ class Sources:
 
 def read_scores(entries: Iterable[Entry]) -> dict[str, pd.DataFrame]:
     """scores/<system>/<method>.csv of each method, by its key. UserError if one is missing."""
-    return {entry.key: read_csv(entry.place.scores, dtype={"case": str, "patient": str}) for entry in entries}
+    return {entry.key: per_slice.read(entry.place.scores) for entry in entries}
 
 
 def frame(entries: Sequence[Entry], found: Sources, draws: Draws) -> pd.DataFrame:

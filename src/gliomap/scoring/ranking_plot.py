@@ -69,10 +69,9 @@ def picture(found: pd.DataFrame, heading: str) -> Figure:
 def _n(found: pd.DataFrame) -> str:
     """How many slices and patients are behind each Dice."""
     first = found.drop_duplicates("recipe")
-    words = [f"{row.n_tumour_slices:.0f} tumour slices of {row.n_patients:.0f} test patients" for row in first.itertuples()]
-    if len(words) > 1:
-        words = [f"{recipe}: {n}" for recipe, n in zip(first["recipe"], words)]
-    return "; ".join(words)
+    counts = zip(first["recipe"], first["n_tumour_slices"], first["n_patients_tumour"])
+    words = {recipe: f"{slices:.0f} tumour slices of {patients:.0f} test patients" for recipe, slices, patients in counts}
+    return "; ".join(words.values() if len(words) == 1 else (f"{recipe}: {n}" for recipe, n in words.items()))
 
 
 def _styles(n: int) -> list[tuple[tuple, str]]:

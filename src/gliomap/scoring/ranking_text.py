@@ -75,8 +75,9 @@ def _of_recipe(table: pd.DataFrame) -> list[str]:
     first = table.iloc[0]
     n = f"{_count(first, 'n_slices')} test slices of {_count(first, 'n_patients')} patients"
     floor, ceiling = fixed(first["prevalence_pooled_brain"], 3), fixed(first["dice_ceiling"], 3)
+    with_tumour = f"{_count(first, 'n_tumour_slices')} of the slices, of {_count(first, 'n_patients_tumour')} patients"
     limits = (
-        f"{_count(first, 'n_tumour_slices')} of the slices have a tumour. AUPRC expected of a random map: {floor}. "
+        f"{with_tumour}, have a tumour. AUPRC expected of a random map: {floor}. "
         f"Dice of a perfect map: {ceiling}, because tumour outside the eroded brain is lost to every method."
     )
     shown = {
@@ -136,11 +137,11 @@ def _coin(table: pd.DataFrame) -> str:
 
 
 def _interval(name: str, digits: int) -> Callable[[Row], str]:
-    """`0.581 [0.552, 0.610]`, without brackets if there is one patient only, and the mean over seeds if there is one."""
+    """`0.581 [0.552, 0.610]`, without brackets if there is no interval, and the mean over seeds if there is one."""
 
     def cell(row: Row) -> str:
         limits = [row[name + end] for end in ("_lo", "_hi")]
-        known = row["n_patients"] > 1 and all(map(is_number, (row[name], *limits)))
+        known = all(map(is_number, (row[name], *limits)))
         brackets = f" [{', '.join(fixed(v, digits) for v in limits)}]" if known else ""
         return fixed(row[name], digits) + brackets + seeds.suffix(row, name, digits)
 

@@ -28,12 +28,13 @@ Key = TypeVar("Key", str, tuple[str, str])
 class Repeats:
     """Runs of one setup. values: of the parameter, in order. overrides: what was set for all of them, `key=value`.
 
-    numbers: one mapping of row -> numbers for each value.
+    numbers: one mapping of row -> numbers for each value. code: what tools/repeat.py calls their code and parameters.
     """
 
     values: tuple[str, ...]
     overrides: tuple[str, ...]
     numbers: tuple[Mapping[str, Numbers], ...]
+    code: str = ""
 
     def of(self, row: str, metric: str) -> np.ndarray:
         """float64 (n,): the metric of the row in the runs that have it."""
@@ -57,27 +58,33 @@ def folder(system: str, parameter: str) -> Path:
 def read(place: Path, kind: str, setup: Setup) -> Repeats:
     """The runs in the folder with this data, scale and recipe; NONE_YET if there are none. kind: a folder below metrics/.
 
-    Runs with other overrides are other experiments: of several groups the largest counts. UserError on a damaged file.
+    Runs with other overrides, or of other code, are other experiments: of several groups the largest counts, and a line
+    says so. UserError on a damaged file.
     """
-    return next(iter(groups(place, kind, setup)), NONE_YET)
+    found = groups(place, kind, setup)
+    if len(found) > 1:
+        shown = f"{len(found[0].values)} of {sum(len(group.values) for group in found)} runs"
+        run.log(f"{place}: {shown} shown, the others are of other overrides, code or parameters; record them again")
+    return next(iter(found), NONE_YET)
 
 
 def groups(place: Path, kind: str, setup: Setup) -> list[Repeats]:
-    """As `read`, all groups of runs with the same overrides (beyond those that say data, scale, recipe), largest first."""
-    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    """As `read`, all groups of runs of the same code with the same overrides (beyond data, scale, recipe), largest first."""
+    found: dict[tuple[str, tuple[str, ...]], list[dict[str, Any]]] = {}
     for path in sorted(place.glob("*.json")):
         recorded = _checked(path)
         if all(recorded["setup"].get(name, absent) == getattr(setup, name, absent) for name, absent in COHORT.items()):
             words = recorded["setup"].get("overrides", ())
-            key = tuple(word for word in words if word.partition("=")[0] not in COHORT)
-            found.setdefault(key, []).append(recorded)
-    return [_group(key, runs, kind) for key, runs in sorted(found.items(), key=lambda group: (-len(group[1]), group[0]))]
+            own = tuple(word for word in words if word.partition("=")[0] not in COHORT)
+            found.setdefault((str(recorded["setup"].get("code", "")), own), []).append(recorded)
+    ordered = sorted(found.items(), key=lambda group: (-len(group[1]), group[0]))
+    return [_group(code, overrides, runs, kind) for (code, overrides), runs in ordered]
 
 
-def _group(overrides: tuple[str, ...], runs: list[dict[str, Any]], kind: str) -> Repeats:
+def _group(code: str, overrides: tuple[str, ...], runs: list[dict[str, Any]], kind: str) -> Repeats:
     runs.sort(key=lambda found: _order(found["value"]))
     values, numbers = (found["value"] for found in runs), (found["numbers"].get(kind, {}) for found in runs)
-    return Repeats(tuple(values), overrides, tuple(numbers))
+    return Repeats(tuple(values), overrides, tuple(numbers), code)
 
 
 @dataclass(frozen=True)
@@ -165,7 +172,8 @@ def _same(one: float | None, other: float | None) -> bool:
 
 def sentence(found: Repeats, parameter: str) -> str:
     """What plus-minus means in a table that shows the runs; what brackets mean otherwise is the caller's."""
-    what = ", ".join((f"{parameter} = {', '.join(found.values)}", *found.overrides))
+    code = (f"code {found.code}",) if found.code else ()
+    what = ", ".join((f"{parameter} = {', '.join(found.values)}", *found.overrides, *code))
     return f"a±s: mean and sample standard deviation over {len(found.values)} runs ({what})"
 
 

@@ -62,14 +62,12 @@ def page(content: Content, root: Path, plots: Path, tables: Path) -> str:
     """The whole page. root: of the repository, for its configuration; plots, tables: folders of figures and tables."""
     found = answers(content.rows)
     setup = content.setup
-    counts = content.rows[0].numbers
-    n = f"{fixed(counts.get('n_slices'), 0)} test slices of {fixed(counts.get('n_patients'), 0)} patients"
     viewer = {"recipes": content.recipes, "methods": content.methods, "first": _first(found)}
     parts = {
         "data": escape(setup.data),
         "scale": escape(setup.scale),
         "setup": report_parts.html_of(setup.sentence()).removeprefix("<p>").removesuffix("</p>\n"),
-        "counts": f"{len(content.rows)} methods, {n}.",
+        "counts": f"{len(content.rows)} methods, {_counts(content.rows)}.",
         "warning": WARNING + (PHANTOM if setup.data == "phantom" else ""),
         "answers": "\n".join(_card(answer) for answer in found),
         "scatter": report_scatter.svg(found),
@@ -93,6 +91,16 @@ def _first(found: Sequence[Answer]) -> str:
     """The method that the viewer opens with: the best without pixel masks, if there is one that was trained."""
     best = {answer.best.supervision: answer.best.key for answer in found}
     return best.get("slice labels", found[0].best.key)
+
+
+def _counts(rows: Sequence[Row]) -> str:
+    """Test slices and patients, of each recipe if there are several."""
+    of_recipe = {row.recipe: row.numbers for row in reversed(rows)}
+    words = {
+        recipe: f"{fixed(numbers['n_slices'], 0)} test slices of {fixed(numbers['n_patients'], 0)} patients"
+        for recipe, numbers in sorted(of_recipe.items())
+    }
+    return "; ".join(words.values() if len(words) == 1 else (f"{escape(recipe)}: {n}" for recipe, n in words.items()))
 
 
 def _card(answer: Answer) -> str:

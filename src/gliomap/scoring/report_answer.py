@@ -15,9 +15,9 @@ from gliomap.scoring.tables import Setup, fixed, is_number, markdown, with_inter
 
 DICE = "dice_slice_tumour"
 COST = ("evaluations_per_slice", "training_seconds", "training_parameters")
-COUNTS = ("n_tumour_slices", "n_patients")
+COUNTS = ("n_tumour_slices", "n_patients_tumour")
 TEXT = ("method", "name", "system", "supervision", "recipe")  # fields of a Row
-NEEDED = (DICE, "auprc_pooled_brain", "seconds_per_slice", *COST, *COUNTS, "n_slices")
+NEEDED = (DICE, "auprc_pooled_brain", "seconds_per_slice", *COST, *COUNTS, "n_slices", "n_patients")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 TRAINED = {  # order of the answers, and how they begin
     "pixel masks": "Trained on pixel masks",

@@ -29,7 +29,7 @@ class Evaluate:
 
 
 class Numbers:
-    """Metrics by name, each with `<name>_lo` and `<name>_hi`."""
+    """Metrics by name, each with `<name>_lo` and `<name>_hi`; these are NaN where a single patient is behind the number."""
 
     def __init__(self, resamples: bootstrap.Resamples, confidence: float) -> None:
         self.resamples, self.confidence = resamples, confidence
@@ -37,8 +37,9 @@ class Numbers:
 
     def put(self, name: str, value: float, samples: np.ndarray) -> None:
         """A value and its (replicates,) resampled values."""
+        limits = bootstrap.interval(samples, self.confidence) if self.resamples.weights.shape[1] > 1 else (np.nan, np.nan)
         self.values[name] = float(value)
-        self.values[f"{name}_lo"], self.values[f"{name}_hi"] = bootstrap.interval(samples, self.confidence)
+        self.values[f"{name}_lo"], self.values[f"{name}_hi"] = limits
 
     def ratio(self, name: str, numerator: np.ndarray, denominator: np.ndarray) -> None:
         """Sum of (n,) numerator over sum of (n,) denominator."""
@@ -115,6 +116,7 @@ def _surfaces(
             numbers.mean(f"{name}_penalised{suffix}", np.where(np.isnan(values), penalty, values), scored)
     predicted = scored & (table[f"tp{suffix}"] + table[f"fp{suffix}"] > 0).to_numpy()
     numbers.values[f"n_distance_slices{suffix}"] = int(predicted.sum())
+    numbers.values[f"n_patients_distance{suffix}"] = int(table["patient"][predicted].nunique())
     numbers.values[f"n_excluded_empty_prediction{suffix}"] = int(scored.sum() - predicted.sum())
 
 
@@ -192,7 +194,8 @@ def _sizes(table: pd.DataFrame, inputs: Inputs, groups: dict[str, np.ndarray]) -
     return {
         "n_slices": len(table),
         "n_slices_in_split": inputs.split_size,
-        "n_patients": table["patient"].nunique(),
+        "n_patients": int(table["patient"].nunique()),
+        "n_patients_tumour": int(table["patient"][scored].nunique()),
         "n_tumour_slices": int(scored.sum()),
         "n_healthy_slices": int((~inputs.tumour).sum()),
         **{f"n_tumour_slices_{size}": int(where.sum()) for size, where in groups.items()},

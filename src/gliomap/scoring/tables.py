@@ -11,7 +11,7 @@ from gliomap.scoring.leaderboard import Entry, Numbers, need
 
 NONE = "-"
 DATA = {"phantom": "generated images, not patients", "local": "a local folder"}  # other names speak for themselves
-COUNTS = ("n_tumour_slices", "n_slices", "n_patients")
+COUNTS = ("n_tumour_slices", "n_patients_tumour", "n_slices", "n_patients")
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,12 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns
 
 
 def with_interval(numbers: Numbers, name: str, digits: int, method: str) -> str:
-    """`0.581 [0.552, 0.610]`; "-" if there is no such number, no brackets without an interval or with one patient only.
+    """`0.581 [0.552, 0.610]`; "-" if there is no such number, no brackets without an interval.
 
     Behind it mean and deviation over seeds, where known: see scoring/seeds.py.
     """
     value, low, high = need(numbers, name, method), numbers.get(f"{name}_lo"), numbers.get(f"{name}_hi")
-    several = (need(numbers, "n_patients", method) or 0) > 1
-    known = several and all(is_number(v) for v in (value, low, high))
+    known = all(is_number(v) for v in (value, low, high))
     shown = fixed(value, digits) + (f" [{fixed(low, digits)}, {fixed(high, digits)}]" if known else "")
     return shown + seeds.suffix(numbers, name, digits)
 
@@ -65,6 +64,12 @@ def with_interval(numbers: Numbers, name: str, digits: int, method: str) -> str:
 def count(numbers: Numbers, name: str, method: str) -> str:
     """A whole number; "-" if there is none."""
     return fixed(need(numbers, name, method), 0)
+
+
+def patients_behind(slices: str) -> str:
+    """Name of the number of patients, by that of their slices: `n_tumour_slices` -> `n_patients_tumour`."""
+    population = slices.removeprefix("n_").removesuffix("slices").rstrip("_")
+    return f"n_patients_{population}" if population else "n_patients"
 
 
 def fixed(value: float | None, digits: int) -> str:

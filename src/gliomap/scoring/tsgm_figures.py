@@ -13,7 +13,7 @@ import pandas as pd
 
 from gliomap.base.errors import UserError
 from gliomap.base.files import read_csv, read_npz
-from gliomap.scoring import bootstrap, ddmd_figures, gallery, residuals, weights
+from gliomap.scoring import bootstrap, ddmd_figures, gallery, per_slice, residuals, weights
 from gliomap.scoring.leaderboard import Entry
 from gliomap.scoring.residuals import Population
 from gliomap.scoring.summary import Evaluate
@@ -75,7 +75,7 @@ def scored(population: Population, entries: Sequence[Entry]) -> Scored:
         path = SCORES / population.name / f"{entry.key}.csv"
         if population.external and not path.is_file():
             continue
-        tables[entry.key] = read_csv(path, dtype={"case": str, "patient": str})
+        tables[entry.key] = per_slice.read(path)
         first = next(iter(tables.values()))
         if not np.array_equal(tables[entry.key]["row"], first["row"]):
             what = f"found other slices than {next(iter(tables))} has, expected the same"

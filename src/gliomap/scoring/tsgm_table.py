@@ -272,15 +272,15 @@ def _ends(column: Column, name: str) -> tuple[str, ...]:
 
 
 def _ours(line: Line, column: Column, name: str) -> str:
-    """`85.90±0.12 [81.3, 88.2]`, `5.08±3.26`, or `3.1` of a share; no brackets without an interval or with one patient."""
+    """`85.90±0.12 [81.3, 88.2]`, `5.08±3.26`, or `3.1` of a share; no brackets without an interval."""
     numbers, scale = line.ours or {}, 1 if column.unit == "length" else 100
     if column.unit == "share":
         return _scaled(_need(line, name), scale, 1) + _over_seeds(line, column, name)
     mean, sd = _need(line, f"{name}_mean"), _need(line, f"{name}_sd")
     shown = _scaled(mean, scale, 2) + (f"±{sd:.2f}" if is_number(mean) and is_number(sd) else "")
     low, high = (numbers.get(f"{name}_mean_{end}") for end in ("low", "high"))
-    several = (_need(line, "n_patients") or 0) > 1 and is_number(low) and is_number(high)
-    known = shown + (f" [{_scaled(low, scale, 1)}, {_scaled(high, scale, 1)}]" if several else "")
+    there = is_number(low) and is_number(high)
+    known = shown + (f" [{_scaled(low, scale, 1)}, {_scaled(high, scale, 1)}]" if there else "")
     return known + _over_seeds(line, column, name)
 
 
