@@ -11,11 +11,6 @@ PAPER = BaurShape(width=32, most=128, bottleneck_px=8, latent=128, dropout=0.1)
 SMALL = BaurConfig(width=4, most=8, bottleneck_px=4, latent=3, dropout=0.5, channels=2, image_size=16)
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def count(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 

@@ -17,11 +17,6 @@ PAPER = UNetShape(width=128, mult=(1, 1, 2, 3, 4), blocks=2, attention_px=(32, 1
 SHAPE = UNetShape(width=8, mult=(1, 2), blocks=1, attention_px=(8,), groups=4, dropout=0.0)
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def awake(net: torch.nn.Module) -> torch.nn.Module:
     """The network with all its weights random, the zeroed ones too."""
     for parameter in net.parameters():

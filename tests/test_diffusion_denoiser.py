@@ -17,11 +17,6 @@ VPS, VES = VP(1000, 1e-4, 0.02), VE(0.01, 348.0)
 SCHEDULES = [(VPS, torch.tensor([0, 400, 999])), (VES, torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64))]
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def images(n=3, channels=1):
     return torch.randn(n, channels, 4, 4)
 

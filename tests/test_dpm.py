@@ -29,11 +29,6 @@ OWN = Dpm(
 TO_NETWORK = [MODALITIES.index(name) for name in cfg.MODALITIES]
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def scorer_of(pair: str, net, own: Dpm = OWN, available: tuple[str, ...] = MODALITIES) -> DpmScorer:
     return DpmScorer(pair, Nets(Denoiser(net, SCHEDULE), 0, classifier=Even()), own, available)
 

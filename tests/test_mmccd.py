@@ -34,11 +34,6 @@ P = Mmccd(
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def batch_of(images: torch.Tensor, brain: torch.Tensor | None = None, rows: torch.Tensor | None = None) -> Batch:
     rows = torch.arange(len(images)) + 5 if rows is None else rows
     return Batch(rows, images, torch.ones_like(images[:, 0]) if brain is None else brain, 3)

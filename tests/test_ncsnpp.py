@@ -14,11 +14,6 @@ PAPER = NcsnShape(width=128, mult=(1, 1, 2, 2, 2, 2, 2), blocks=2, attention_px=
 TINY = NcsnShape(width=8, mult=(1, 2), blocks=1, attention_px=(8,), dropout=0.0).config(2, 1, 16)
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 @pytest.fixture(scope="module")
 def published():
     with torch.device("meta"):

@@ -38,6 +38,7 @@ def stages(protocol: str) -> dict[str, dict]:
     return resolved(lambda _, text: re.sub(r"(?m)^protocol: \S+", f"protocol: {protocol}", text))
 
 
+@cache
 def with_pairs(*words: str) -> dict[str, dict]:
     """After tools/pairs.py with these words."""
     choice = pairs.Choice.of(list(words))

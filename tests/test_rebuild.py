@@ -42,11 +42,6 @@ DIFFUSION = Diffusion(steps=1000, beta_min=1e-4, beta_max=0.02)
 OWN = Restore(error="squared", weights="raw", steps_per_1000=10, draws=1)
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 batch_of = partial(restoring_toys.batch_of, 1)
 
 

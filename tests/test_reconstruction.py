@@ -34,11 +34,6 @@ SHAPE = BaurShape(width=4, most=8, bottleneck_px=8, latent=3, dropout=0.0)
 OWN = Adversary(critic_steps=3, penalty=10.0, features=1.0)
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 batch_of = partial(restoring_toys.batch_of, 4)
 
 

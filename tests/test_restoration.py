@@ -13,12 +13,6 @@ from gliomap.diffusion.noise import Noise
 from gliomap.methods.restoration import WAYS, Nets, Point, RestorationScorer, Walk, levels
 from restoration_toys import SCHEDULE, SIZE, Even, Oracle, P, batch_of, images, nets_of, point_of, random_nets, restored
 
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 # -- levels
 
 

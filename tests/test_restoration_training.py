@@ -22,12 +22,6 @@ from gliomap.scoring.mixed import Thetas
 from gliomap.tuning import Grid, masks_of
 from restoration_toys import CPU, DIFFUSION, FIELD, MIXED, SHAPE, SIZE, P, batch_of, images
 
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 # -- training
 
 

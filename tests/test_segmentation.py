@@ -22,11 +22,6 @@ VGG = [4, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
 MIRRORED = [512, 512, 512, 512, 512, 512, 256, 256, 256, 128, 128, 64, 64]  # and a last convolution to 2 classes
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def count(net: torch.nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 

@@ -34,11 +34,6 @@ TRAIN = Train(
 )
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def batch_of(images: torch.Tensor, brain: torch.Tensor | None = None, first_row: int = 0) -> Batch:
     rows = torch.arange(first_row, first_row + len(images))
     return Batch(rows, images, torch.ones_like(images[:, 0]) if brain is None else brain, 0)

@@ -71,11 +71,6 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def test_loss_is_cross_entropy_over_all_pixels():
     logits, mask = 3 * torch.randn(3, 2, 5, 5), torch.randint(2, (3, 5, 5), dtype=torch.uint8)
     assert torch.allclose(likelihood(logits, mask), F.cross_entropy(logits, mask.long()), atol=1e-6)

@@ -22,11 +22,6 @@ SMALL = UNetConfig(**TINY, groups=4)
 LABELLED = dataclasses.replace(SMALL, classes=2, label_tokens=True, heads=2)
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def awake(config: UNetConfig, seed: int = 0) -> UNet:
     """A network whose zero-initialised layers are random too."""
     torch.manual_seed(seed)

@@ -24,11 +24,6 @@ VARIANTS = {"single": 4, "flair": 1, "t2": 1, "multi": 4}  # modalities of the p
 S = LEVELS.sigma_data
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
     root = tmp_path_factory.mktemp("vejp")

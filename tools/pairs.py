@@ -106,7 +106,8 @@ def main(argv: list[str]) -> None:
 
 def edited(path: Path, text: str, choice: Choice) -> str:
     """GRAPH or PIPELINE, with what the choice needs."""
-    return choice.lists(switched(text, choice)) if path == GRAPH else switched(text, choice)
+    text = switched(text, choice)
+    return choice.lists(text) if path == GRAPH else text
 
 
 def switched(text: str, choice: Choice) -> str:

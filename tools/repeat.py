@@ -15,6 +15,7 @@ import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,7 @@ def recorded(plan: Plan, value: str, setup: Mapping[str, Any]) -> bool:
     return all(found.get(name) == setup.get(name) for name in (*repeats.COHORT, "overrides", "code"))
 
 
+@cache
 def code_at(revision: str, parameter: str) -> str:
     """Equal for revisions that agree in CODE and in the values of params.yaml, but for the one that is repeated."""
     trees = git("ls-tree", revision, "--", *CODE)

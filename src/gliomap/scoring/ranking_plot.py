@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from sklearn.isotonic import isotonic_regression
 
 from gliomap.scoring.ranking import DICE, FLAIR
+from gliomap.scoring.tables import by_recipe
 
 FASTEST = 1e-5  # seconds; the files hold five decimals, and the axis is logarithmic
 GAP = 0.155  # inches from one name to the next
@@ -71,7 +72,7 @@ def _n(found: pd.DataFrame) -> str:
     first = found.drop_duplicates("recipe")
     counts = zip(first["recipe"], first["n_tumour_slices"], first["n_patients_tumour"])
     words = {recipe: f"{slices:.0f} tumour slices of {patients:.0f} test patients" for recipe, slices, patients in counts}
-    return "; ".join(words.values() if len(words) == 1 else (f"{recipe}: {n}" for recipe, n in words.items()))
+    return by_recipe(words)
 
 
 def _styles(n: int) -> list[tuple[tuple, str]]:

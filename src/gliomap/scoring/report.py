@@ -14,7 +14,7 @@ from gliomap.base import run
 from gliomap.scoring import report_parts, report_scatter
 from gliomap.scoring.report_answer import NOTE, Answer, Row, answers, extract
 from gliomap.scoring.report_parts import Picture
-from gliomap.scoring.tables import Setup, fixed
+from gliomap.scoring.tables import Setup, by_recipe, fixed
 
 HERE = Path(__file__).parent
 PACKAGES = ("gliomap", "torch", "numpy", "scipy", "dvc")
@@ -100,7 +100,7 @@ def _counts(rows: Sequence[Row]) -> str:
         recipe: f"{fixed(numbers['n_slices'], 0)} test slices of {fixed(numbers['n_patients'], 0)} patients"
         for recipe, numbers in sorted(of_recipe.items())
     }
-    return "; ".join(words.values() if len(words) == 1 else (f"{escape(recipe)}: {n}" for recipe, n in words.items()))
+    return escape(by_recipe(words))
 
 
 def _card(answer: Answer) -> str:

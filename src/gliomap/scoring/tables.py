@@ -66,6 +66,11 @@ def count(numbers: Numbers, name: str, method: str) -> str:
     return fixed(need(numbers, name, method), 0)
 
 
+def by_recipe(words: Mapping[str, str]) -> str:
+    """What is said of each recipe: without its name if there is one only."""
+    return "; ".join(words.values() if len(words) == 1 else (f"{recipe}: {said}" for recipe, said in words.items()))
+
+
 def patients_behind(slices: str) -> str:
     """Name of the number of patients, by that of their slices: `n_tumour_slices` -> `n_patients_tumour`."""
     population = slices.removeprefix("n_").removesuffix("slices").rstrip("_")
